@@ -1,0 +1,194 @@
+"""What the relay lane reads from OpenAI chat bytes as they pass: usage, first content, the end.
+
+Only whole events pass on, so that an error of ours never lands inside half of one. Everything
+before the first content is held back: until then another node may still be tried.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from casona.exchange.errors import NodeFailed
+from casona.exchange.events import Usage
+
+MAX_EVENT_BYTES = 16 * 2**20
+DONE = b"data: [DONE]\n\n"
+
+
+class PromptDetails(Struct):
+    cached_tokens: int | None = None
+
+
+class CompletionDetails(Struct):
+    reasoning_tokens: int | None = None
+
+
+class UsageObject(Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+
+    def neutral(self) -> Usage:
+        prompt, completion = self.prompt_tokens_details, self.completion_tokens_details
+        return Usage(
+            prompt_tokens=self.prompt_tokens or 0,
+            completion_tokens=self.completion_tokens or 0,
+            cached_tokens=(prompt and prompt.cached_tokens) or 0,
+            reasoning_tokens=(completion and completion.reasoning_tokens) or 0,
+        )
+
+
+class Delta(Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[msgspec.Raw] | None = None
+    function_call: msgspec.Raw | None = None
+
+
+class Choice(Struct):
+    delta: Delta = Delta()
+    finish_reason: str | None = None
+
+    @property
+    def says_something(self) -> bool:
+        delta = self.delta
+        return bool(
+            self.finish_reason
+            or delta.content
+            or delta.reasoning_content
+            or delta.reasoning
+            or delta.refusal
+            or delta.tool_calls
+            or delta.function_call
+        )
+
+
+class Chunk(Struct):
+    choices: list[Choice] = []
+    usage: UsageObject | None = None
+    error: Any = None
+    prompt_progress: Any = None
+
+
+class _Whole(Struct):
+    usage: UsageObject | None = None
+
+
+_chunk = msgspec.json.Decoder(Chunk)
+_whole = msgspec.json.Decoder(_Whole)
+
+
+def usage_of(whole: bytes) -> Usage | None:
+    """The usage of an unstreamed answer; None when the node gave none."""
+    try:
+        found = _whole.decode(whole).usage
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return found.neutral() if found else None
+
+
+class StreamWatch:
+    """Feeds on a node's stream; gives what may pass to the client.
+
+    `started` once content has been seen, `ended` once the answer said that it is over.
+    `deltas` counts the pieces that passed, the estimate of tokens when a client hangs up.
+    """
+
+    def __init__(self, *, wants_usage: bool) -> None:
+        self.wants_usage = wants_usage
+        self.started = False
+        self.ended = False
+        self.failed = ""
+        self.usage: Usage | None = None
+        self.deltas = 0
+        self._tail = b""
+        self._held: list[bytes] = []
+        self._done = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Whole events ready to pass, maybe none. Raises NodeFailed for an error before any content."""
+        data = self._whole_events(data)
+        if not data:
+            return b""
+        if not self.started:
+            return self._begin(data)
+        if b'"usage"' in data or b'"finish_reason":"' in data or b'"error"' in data or b"[DONE]" in data:
+            return self._sifted(data)
+        self.deltas += data.count(b"\n\n")
+        return data
+
+    def close(self) -> bytes:
+        """The node's stream is over: what is still owed to the client. Raises NodeFailed when it broke off."""
+        if self._tail.strip():
+            rest, self._tail = self._tail, b""
+            owed = self.feed(rest + b"\n\n")
+        else:
+            owed = b""
+        if self.failed:
+            return owed
+        if not self.ended:
+            raise NodeFailed("the node's answer broke off before its end")
+        return owed if self._done else owed + DONE
+
+    def _whole_events(self, data: bytes) -> bytes:
+        data = self._tail + data if self._tail else data
+        if b"\r" in data:
+            held = b"\r" if data.endswith(b"\r") else b""
+            data = data[: len(data) - len(held)].replace(b"\r\n", b"\n") + held
+        if data.endswith(b"\n\n"):
+            self._tail = b""
+            return data
+        cut = data.rfind(b"\n\n") + 2
+        if cut < 2:
+            cut = 0
+        self._tail = data[cut:]
+        if len(self._tail) > MAX_EVENT_BYTES:
+            raise NodeFailed("the node sent an event without end")
+        return data[:cut]
+
+    def _begin(self, data: bytes) -> bytes:
+        passing = self._sifted(data)
+        if self.failed:
+            raise NodeFailed(f"the node answered with an error: {self.failed}")
+        if passing:
+            self._held.append(passing)
+        if not self.started:
+            return b""
+        passing, self._held = b"".join(self._held), []
+        return passing
+
+    def _sifted(self, data: bytes) -> bytes:
+        return b"".join(event + b"\n\n" for event in data.split(b"\n\n") if event and self._passes(event))
+
+    def _passes(self, event: bytes) -> bool:
+        payload = b"\n".join(line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:"))
+        if not payload:
+            return self.started  # a comment: a ping of the node
+        if payload == b"[DONE]":
+            self.started = self.ended = self._done = True
+            return True
+        try:
+            chunk = _chunk.decode(payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+            raise NodeFailed(f"the node sent an event that is not JSON: {fault}") from fault
+        return self._noted(chunk)
+
+    def _noted(self, chunk: Chunk) -> bool:
+        if chunk.error is not None:
+            self.failed = str(chunk.error.get("message") if isinstance(chunk.error, dict) else chunk.error)
+            return True
+        if chunk.prompt_progress is not None:
+            return False
+        if any(choice.says_something for choice in chunk.choices):
+            self.started = True
+            self.deltas += 1
+        if any(choice.finish_reason for choice in chunk.choices):
+            self.ended = True
+        if chunk.usage is not None:
+            self.usage = chunk.usage.neutral()
+            return self.wants_usage or bool(chunk.choices)
+        return True
