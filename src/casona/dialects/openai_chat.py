@@ -1,7 +1,7 @@
 """OpenAI chat completions: a request body in, neutral words out.
 
 Pure: bytes and values in, bytes and values out. The wire's types are in `openai_wire.py`, the
-answers in `openai_answer.py`, what the relay lane reads as bytes pass in `openai_relay.py`.
+answers in `openai_answer.py`.
 """
 
 import base64
@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from casona.dialects import body
+from casona.dialects import base, body, openai_answer
 from casona.dialects import openai_wire as wire
-from casona.exchange.errors import BadRequest
+from casona.exchange.errors import BadRequest, CasonaError
 from casona.exchange.request import (
     AudioPart,
     ChatRequest,
@@ -31,9 +31,6 @@ from casona.exchange.request import (
     ToolResultPart,
     Turn,
 )
-
-NAME = "openai.chat"
-PATH = "/chat/completions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,52 +54,74 @@ class Asked:
         options = self.gist.stream_options
         return bool(options and options.include_usage)
 
+    def relayed(self, model: str) -> bytes:
+        """The body for a node of the same dialect: its own name for the model, usage always asked for."""
+        changed = self.fields | {"model": msgspec.Raw(msgspec.json.encode(model))}
+        if self.stream:
+            options = msgspec.json.decode(self.fields.get("stream_options", b"null")) or {}
+            changed["stream_options"] = msgspec.Raw(msgspec.json.encode(options | {"include_usage": True}))
+        return msgspec.json.encode(changed)
 
-def read(raw: bytes) -> Asked:
-    """Check a request body. Raises BadRequest, naming the field at fault."""
-    fields = body.fields(raw)
-    gist = body.decode(wire.GIST, raw)
-    if gist.stream_options is not None and not gist.stream:
-        raise BadRequest("stream_options: only allowed when stream is true", param="stream_options")
-    return Asked(raw, fields, gist)
+    def translated(self, model: str) -> tuple[ChatRequest, tuple[str, ...]]:
+        """The request in neutral words, and a warning for each field that has none.
+
+        Unknown top-level fields go along in `extras["openai"]`, which OpenAI-compatible nodes send on.
+        """
+        found = body.decode(wire.BODY, self.raw)
+        unknown = list(body.unknown(msgspec.json.decode(self.raw), wire.Body))
+        extras = {name: msgspec.json.decode(self.fields[name]) for name in unknown if name in self.fields}
+        request = ChatRequest(
+            model=model,
+            system=_system(found.messages),
+            turns=_turns(found.messages),
+            tools=tuple(_tool(tool) for tool in found.tools or ()),
+            tool_choice=_choice(found.tool_choice),
+            parallel_tool_calls=found.parallel_tool_calls,
+            sampling=_sampling(found),
+            output=_output(found),
+            reasoning=Reasoning(effort=found.reasoning_effort or ""),
+            stream=self.stream,
+            affinity=found.prompt_cache_key or "",
+            user=found.user or "",
+            metadata=found.metadata or {},
+            store=found.store,
+            extras={"openai": extras} if extras else {},
+        )
+        return request, tuple(f"{path}: not understood, dropped" for path in unknown if path not in extras)
 
 
-def relayed(asked: Asked, model: str) -> bytes:
-    """The body for a node of the same dialect: its own name for the model, usage always asked for."""
-    changed = asked.fields | {"model": msgspec.Raw(msgspec.json.encode(model))}
-    if asked.stream:
-        options = msgspec.json.decode(asked.fields.get("stream_options", b"null")) or {}
-        changed["stream_options"] = msgspec.Raw(msgspec.json.encode(options | {"include_usage": True}))
-    return msgspec.json.encode(changed)
+class OpenAIChat:
+    """The dialect, as the life of a request sees it."""
 
+    name = "openai.chat"
+    path = "/chat/completions"
+    stream_type = b"text/event-stream; charset=utf-8"
+    ping = openai_answer.PING
 
-def translated(asked: Asked, model: str) -> tuple[ChatRequest, tuple[str, ...]]:
-    """The request in neutral words, and a warning for each field that has none.
+    def read(self, raw: bytes) -> Asked:
+        """Check a request body. Raises BadRequest, naming the field at fault."""
+        fields = body.fields(raw)
+        gist = body.decode(wire.GIST, raw)
+        if gist.stream_options is not None and not gist.stream:
+            raise BadRequest("stream_options: only allowed when stream is true", param="stream_options")
+        return Asked(raw, fields, gist)
 
-    Unknown top-level fields go along in `extras["openai"]`, which OpenAI-compatible nodes send on.
-    """
-    found = body.decode(wire.BODY, asked.raw)
-    unknown = list(body.unknown(msgspec.json.decode(asked.raw), wire.Body))
-    extras = {name: msgspec.json.decode(asked.fields[name]) for name in unknown if name in asked.fields}
-    lost = [path for path in unknown if path not in extras]
-    request = ChatRequest(
-        model=model,
-        system=_system(found.messages),
-        turns=_turns(found.messages),
-        tools=tuple(_tool(tool) for tool in found.tools or ()),
-        tool_choice=_choice(found.tool_choice),
-        parallel_tool_calls=found.parallel_tool_calls,
-        sampling=_sampling(found),
-        output=_output(found),
-        reasoning=Reasoning(effort=found.reasoning_effort or ""),
-        stream=asked.stream,
-        affinity=found.prompt_cache_key or "",
-        user=found.user or "",
-        metadata=found.metadata or {},
-        store=found.store,
-        extras={"openai": extras} if extras else {},
-    )
-    return request, tuple(f"{path}: not understood, dropped" for path in lost)
+    def stream(self, asked: base.Asked, *, answer_id: str, created: int) -> openai_answer.StreamEncoder:
+        return openai_answer.StreamEncoder(
+            answer_id=answer_id, model=asked.model, created=created, wants_usage=asked.wants_usage
+        )
+
+    def whole(self, asked: base.Asked, *, answer_id: str, created: int) -> openai_answer.WholeAnswer:
+        return openai_answer.WholeAnswer(answer_id=answer_id, model=asked.model, created=created)
+
+    def error_body(self, error: CasonaError) -> bytes:
+        return msgspec.json.encode(openai_answer.error_body(error))
+
+    def error_headers(self, error: CasonaError) -> dict[str, str]:
+        return openai_answer.error_headers(error)
+
+    def error_event(self, error: CasonaError) -> bytes:
+        return openai_answer.error_event(error)
 
 
 def _system(messages: list[wire.Message]) -> tuple[TextPart, ...]:
@@ -130,11 +149,8 @@ def _turn(
     message: wire.UserMessage | wire.AssistantMessage | wire.ToolMessage | wire.FunctionMessage, where: str
 ) -> Turn:
     match message:
-        case wire.UserMessage(content=str(text)):
-            return Turn(role="user", parts=(TextPart(text=text),), name=message.name or "")
         case wire.UserMessage():
-            parts = tuple(_part(part, f"{where}.content[{at}]") for at, part in enumerate(message.content))
-            return Turn(role="user", parts=parts, name=message.name or "")
+            return Turn(role="user", parts=_user_parts(message, where), name=message.name or "")
         case wire.AssistantMessage():
             return Turn(role="assistant", parts=_assistant_parts(message, where), name=message.name or "")
         case wire.ToolMessage():
@@ -146,6 +162,12 @@ def _turn(
             text_part = TextPart(text=message.content or "")
             legacy = ToolResultPart(call_id=message.name, parts=(text_part,), name=message.name)
             return Turn(role="tool", parts=(legacy,))
+
+
+def _user_parts(message: wire.UserMessage, where: str) -> tuple[Part, ...]:
+    if isinstance(message.content, str):
+        return (TextPart(text=message.content),)
+    return tuple(_part(part, f"{where}.content[{at}]") for at, part in enumerate(message.content))
 
 
 def _assistant_parts(message: wire.AssistantMessage, where: str) -> tuple[Part, ...]:

@@ -88,11 +88,16 @@ class NodeFailed(CasonaError):
 
 
 class NodeRefused(NodeFailed):
-    """The node answered with a 4xx that the caller can act on; its words are the message."""
+    """The node answered with a 4xx that the caller can act on; its words are the message.
+
+    `body` is what it sent, in its own `dialect`: a client of that dialect gets it as it is.
+    """
 
     def __init__(self, message: str, *, status: int, param: str | None = None) -> None:
         super().__init__(message, param=param)
         self.status = status
+        self.body = b""
+        self.dialect = ""
 
 
 class NoNodeReady(NodeFailed):

@@ -21,10 +21,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The node has begun; `model` is the name it gave, `id` its own id, both may be empty."""
+    """The node has begun; `model` is the name it gave, `id` its own id, both may be empty.
+
+    `queued_s` is how long the request waited in the house for the model to be ready.
+    """
 
     model: str = ""
     id: str = ""
+    queued_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

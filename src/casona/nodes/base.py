@@ -49,12 +49,14 @@ class Reply(Protocol):
 class Node(Protocol):
     """A place that runs models. Everything raises CasonaError and nothing else.
 
-    `relays` names the dialects whose bytes the node takes and gives as they are.
+    `relays` names the dialects whose bytes the node takes and gives as they are when streamed,
+    `relays_whole` those where it does so for whole answers.
     """
 
     name: str
     zone: Zone
     relays: frozenset[str]
+    relays_whole: frozenset[str]
 
     async def models(self) -> tuple[NodeModel, ...]:
         """What it can serve now. Raises NodeFailed when it can't be asked."""

@@ -4,74 +4,17 @@ Only whole events pass on, so that an error of ours never lands inside half of o
 before the first content is held back: until then another node may still be tried.
 """
 
-from typing import Any
-
 import msgspec
 from msgspec import Struct
 
 from casona.exchange.errors import NodeFailed
 from casona.exchange.events import Usage
+from casona.nodes.openai_events import Chunk, UsageObject, error_message
 
 MAX_EVENT_BYTES = 16 * 2**20
 DONE = b"data: [DONE]\n\n"
-
-
-class PromptDetails(Struct):
-    cached_tokens: int | None = None
-
-
-class CompletionDetails(Struct):
-    reasoning_tokens: int | None = None
-
-
-class UsageObject(Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: PromptDetails | None = None
-    completion_tokens_details: CompletionDetails | None = None
-
-    def neutral(self) -> Usage:
-        prompt, completion = self.prompt_tokens_details, self.completion_tokens_details
-        return Usage(
-            prompt_tokens=self.prompt_tokens or 0,
-            completion_tokens=self.completion_tokens or 0,
-            cached_tokens=(prompt and prompt.cached_tokens) or 0,
-            reasoning_tokens=(completion and completion.reasoning_tokens) or 0,
-        )
-
-
-class Delta(Struct):
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    refusal: str | None = None
-    tool_calls: list[msgspec.Raw] | None = None
-    function_call: msgspec.Raw | None = None
-
-
-class Choice(Struct):
-    delta: Delta = Delta()
-    finish_reason: str | None = None
-
-    @property
-    def says_something(self) -> bool:
-        delta = self.delta
-        return bool(
-            self.finish_reason
-            or delta.content
-            or delta.reasoning_content
-            or delta.reasoning
-            or delta.refusal
-            or delta.tool_calls
-            or delta.function_call
-        )
-
-
-class Chunk(Struct):
-    choices: list[Choice] = []
-    usage: UsageObject | None = None
-    error: Any = None
-    prompt_progress: Any = None
+MARKS = (b'"usage"', b'"finish_reason":"', b'"finish_reason": "', b'"error"', b"[DONE]")
+"""What an event must hold to be worth a look once the answer has begun; inside strings quotes are escaped."""
 
 
 class _Whole(Struct):
@@ -94,7 +37,7 @@ def usage_of(whole: bytes) -> Usage | None:
 class StreamWatch:
     """Feeds on a node's stream; gives what may pass to the client.
 
-    `started` once content has been seen, `ended` once the answer said that it is over.
+    `started` once content has been seen, `ended` once a finish reason was, `done` after [DONE].
     `deltas` counts the pieces that passed, the estimate of tokens when a client hangs up.
     """
 
@@ -107,7 +50,7 @@ class StreamWatch:
         self.deltas = 0
         self._tail = b""
         self._held: list[bytes] = []
-        self._done = False
+        self.done = False
 
     def feed(self, data: bytes) -> bytes:
         """Whole events ready to pass, maybe none. Raises NodeFailed for an error before any content."""
@@ -116,13 +59,13 @@ class StreamWatch:
             return b""
         if not self.started:
             return self._begin(data)
-        if b'"usage"' in data or b'"finish_reason":"' in data or b'"error"' in data or b"[DONE]" in data:
+        if any(mark in data for mark in MARKS):
             return self._sifted(data)
         self.deltas += data.count(b"\n\n")
         return data
 
     def close(self) -> bytes:
-        """The node's stream is over: what is still owed to the client. Raises NodeFailed when it broke off."""
+        """The node's stream is over: what is still owed. Raises NodeFailed when it broke off early."""
         if self._tail.strip():
             rest, self._tail = self._tail, b""
             owed = self.feed(rest + b"\n\n")
@@ -132,7 +75,7 @@ class StreamWatch:
             return owed
         if not self.ended:
             raise NodeFailed("the node's answer broke off before its end")
-        return owed if self._done else owed + DONE
+        return owed if self.done else owed + DONE
 
     def _whole_events(self, data: bytes) -> bytes:
         data = self._tail + data if self._tail else data
@@ -169,7 +112,7 @@ class StreamWatch:
         if not payload:
             return self.started  # a comment: a ping of the node
         if payload == b"[DONE]":
-            self.started = self.ended = self._done = True
+            self.started = self.ended = self.done = True
             return True
         try:
             chunk = _chunk.decode(payload)
@@ -179,16 +122,17 @@ class StreamWatch:
 
     def _noted(self, chunk: Chunk) -> bool:
         if chunk.error is not None:
-            self.failed = str(chunk.error.get("message") if isinstance(chunk.error, dict) else chunk.error)
+            self.failed = error_message(chunk.error)
             return True
         if chunk.prompt_progress is not None:
             return False
-        if any(choice.says_something for choice in chunk.choices):
+        choices = chunk.choices or ()
+        if any(choice.says_something for choice in choices):
             self.started = True
             self.deltas += 1
-        if any(choice.finish_reason for choice in chunk.choices):
+        if any(choice.finish_reason for choice in choices):
             self.ended = True
         if chunk.usage is not None:
             self.usage = chunk.usage.neutral()
-            return self.wants_usage or bool(chunk.choices)
+            return self.wants_usage or bool(choices)
         return True

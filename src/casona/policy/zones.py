@@ -1,0 +1,28 @@
+"""Which zone a node is in unless its owner says so. Source: RFC 1918, RFC 4193, RFC 6598."""
+
+import ipaddress
+
+from casona.exchange.zones import Zone
+
+SHARED = ipaddress.ip_network("100.64.0.0/10")
+"""Carrier-grade NAT, which mesh VPNs use for machines of one owner; Python calls it not private."""
+
+
+def zone_of_host(host: str) -> Zone:
+    """Loopback is local, a private address private, everything else cloud: names may point anywhere."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return Zone.LOCAL
+    try:
+        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return Zone.CLOUD
+    if address.is_loopback:
+        return Zone.LOCAL
+    if address.is_private and not address.is_unspecified:
+        return Zone.PRIVATE
+    return Zone.CLOUD
+
+
+def strictest(*zones: Zone | None) -> Zone:
+    """The nearest of the limits that are set."""
+    return min((zone for zone in zones if zone is not None), key=lambda zone: zone.distance)

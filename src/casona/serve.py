@@ -1,0 +1,255 @@
+"""The life of one chat request. Read this file first.
+
+A request is read by its dialect, admitted, given an order of places to try, and run in one of
+two lanes. *Relay*: the node speaks the client's dialect, so the bytes pass as they are, with
+only the model's name replaced and usage read as it goes by. *Translate*: the request becomes
+neutral words and the node's events become the client's dialect. Both lanes share everything
+before and after: admission, routing, cancelling, records.
+
+Before the first content any failure may be tried on another place; after it, the error travels
+in the stream. Who leaves early is noticed everywhere by cancellation, which closes what is open.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from casona.dialects.base import Asked, Dialect
+from casona.exchange.errors import CasonaError, NodeFailed, NodeRefused
+from casona.exchange.zones import Zone
+from casona.nodes.base import Ability, Reply
+from casona.nodes.openai import failure
+from casona.nodes.openai_relay import StreamWatch, usage_of
+from casona.policy.zones import strictest
+from casona.routing import choose
+from casona.routing.catalog import Catalog
+from casona.routing.place import Place
+from casona.tally import Call, Record, Tally
+
+COMMIT_S = 10.0
+"""After this long without content a streamed answer begins with a ping, and one follows as often."""
+
+TOO_MANY_REQUESTS = 429
+
+T = TypeVar("T")
+Pieces = AsyncGenerator[bytes, None]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What goes back: whole bytes, or a stream whose closing cancels the work."""
+
+    content_type: bytes
+    body: bytes | Pieces
+    tally: Tally
+
+
+@dataclass(slots=True)
+class Begun:
+    """A stream whose first content is here."""
+
+    first: bytes
+    rest: Pieces
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """Where every chat request passes, whichever door it came through."""
+
+    catalog: Catalog
+    record: Record
+    max_zone: Zone
+
+    async def chat(self, call: Call, dialect: Dialect) -> Answer:
+        """Read it, admit it, place it, run it, note it. Raises CasonaError before the first byte."""
+        tally = Tally(call, self.record)
+        try:
+            asked = dialect.read(call.raw)
+            tally.model = asked.model
+            places = await self.admit(call, asked.model, "chat")
+            if asked.stream:
+                return await self._stream(dialect, asked, places, tally)
+            return await self._whole(dialect, asked, places, tally)
+        except CasonaError as error:
+            tally.failed(error)
+            tally.settle()
+            raise
+        except asyncio.CancelledError:
+            tally.ended = "hang_up"
+            tally.settle()
+            raise
+
+    async def admit(self, call: Call, model: str, ability: Ability) -> Sequence[Place]:
+        """The places this caller may use for this model, best first. Raises CasonaError."""
+        call.key.require_model(model)
+        places = self.catalog.known(model) or await self.catalog.places(model)
+        near = choose.within(places, strictest(self.max_zone, call.key.max_zone), model=model)
+        fit = choose.able(near, ability, model=model)
+        return choose.order(fit, now_s=asyncio.get_running_loop().time())
+
+    async def _first(self, places: Sequence[Place], tally: Tally, run: Callable[[Place], Awaitable[T]]) -> T:
+        """What the first place gives that does not fail. Raises the last one's NodeFailed."""
+        for place in places:
+            tally.place = place
+            try:
+                found = await run(place)
+            except NodeFailed as fault:
+                if _is_the_callers(fault):
+                    raise
+                _note_failure(place, fault)
+                if place is places[-1]:
+                    raise
+            else:
+                place.state.answered()
+                tally.first_s = tally.first_s or time.perf_counter()
+                return found
+        raise AssertionError("admit gives at least one place")
+
+    # --- whole answers
+
+    async def _whole(self, dialect: Dialect, asked: Asked, places: Sequence[Place], tally: Tally) -> Answer:
+        async def run(place: Place) -> bytes:
+            place.state.in_flight += 1
+            try:
+                if dialect.name in place.node.relays_whole:
+                    return await _relay_whole(dialect, asked, place, tally)
+                return await _translate_whole(dialect, asked, place, tally)
+            finally:
+                place.state.in_flight -= 1
+
+        body = await self._first(places, tally, run)
+        tally.settle()
+        return Answer(b"application/json", body, tally)
+
+    # --- streams
+
+    async def _stream(self, dialect: Dialect, asked: Asked, places: Sequence[Place], tally: Tally) -> Answer:
+        async def run(place: Place) -> Begun:
+            relayed = dialect.name in place.node.relays
+            lane = _relay_stream if relayed else _translate_stream
+            stream = lane(dialect, asked, place, tally)
+            return Begun(await anext(stream), stream)
+
+        opening = asyncio.ensure_future(self._first(places, tally, run))
+        try:
+            await asyncio.wait({opening}, timeout=COMMIT_S)
+        except asyncio.CancelledError:
+            await _abandon(opening)
+            raise
+        if opening.done():
+            opening.result()  # an error before the first byte is still a status of its own
+        return Answer(dialect.stream_type, _pour(dialect, opening, tally), tally)
+
+
+# --- the two lanes
+
+
+async def _relay_whole(dialect: Dialect, asked: Asked, place: Place, tally: Tally) -> bytes:
+    reply = await place.node.relay(place.model, dialect.path, asked.relayed(place.model))
+    try:
+        body = await reply.read()
+    finally:
+        reply.close()
+    if reply.status != 200:
+        raise failure(place.state.name, reply.status, body, dialect=dialect.name)
+    tally.usage = usage_of(body)
+    return body
+
+
+async def _translate_whole(dialect: Dialect, asked: Asked, place: Place, tally: Tally) -> bytes:
+    request, warnings = asked.translated(place.model)
+    tally.warnings[:] = warnings
+    whole = dialect.whole(asked, answer_id=tally.answer_id, created=int(time.time()))
+    async with aclosing(place.node.chat(request)) as events:
+        async for event in events:
+            tally.event(event)
+            whole.event(event)
+    return whole.encode()
+
+
+async def _relay_stream(dialect: Dialect, asked: Asked, place: Place, tally: Tally) -> Pieces:
+    watch = StreamWatch(wants_usage=asked.wants_usage)
+    reply: Reply | None = None
+    place.state.in_flight += 1
+    try:
+        reply = await place.node.relay(place.model, dialect.path, asked.relayed(place.model))
+        if reply.status != 200:
+            raise failure(place.state.name, reply.status, await reply.read(), dialect=dialect.name)
+        async for piece in reply:
+            if passing := watch.feed(piece):
+                tally.watched(watch.usage, pieces=watch.deltas, complete=watch.done)
+                yield passing
+        owed = watch.close()
+        tally.watched(watch.usage, pieces=watch.deltas, complete=watch.done)
+        if owed:
+            yield owed
+    finally:
+        place.state.in_flight -= 1
+        if reply is not None:
+            reply.close()
+
+
+async def _translate_stream(dialect: Dialect, asked: Asked, place: Place, tally: Tally) -> Pieces:
+    request, warnings = asked.translated(place.model)
+    tally.warnings[:] = warnings
+    encoder = dialect.stream(asked, answer_id=tally.answer_id, created=int(time.time()))
+    place.state.in_flight += 1
+    try:
+        async with aclosing(place.node.chat(request)) as events:
+            async for event in events:
+                tally.event(event)
+                for piece in encoder.event(event):
+                    yield piece
+    finally:
+        place.state.in_flight -= 1
+
+
+async def _pour(dialect: Dialect, opening: "asyncio.Future[Begun]", tally: Tally) -> Pieces:
+    """The stream as the client gets it: pings while it waits, an error of ours when it breaks."""
+    try:
+        while not opening.done():
+            yield dialect.ping
+            await asyncio.wait({opening}, timeout=COMMIT_S)
+        begun = opening.result()
+        async with aclosing(begun.rest):
+            yield begun.first
+            async for piece in begun.rest:
+                if tally.complete:
+                    tally.settle()
+                yield piece
+    except CasonaError as error:
+        if tally.place is not None and isinstance(error, NodeFailed):
+            _note_failure(tally.place, error)
+        tally.failed(error)
+        tally.settle()
+        yield dialect.error_event(error)
+    except (asyncio.CancelledError, GeneratorExit):
+        tally.ended = "done" if tally.complete else "hang_up"
+        await _abandon(opening)
+        raise
+    finally:
+        tally.settle()
+
+
+async def _abandon(opening: "asyncio.Future[Begun]") -> None:
+    """Stop a stream that nobody waits for, and see it closed."""
+    opening.cancel()
+    with suppress(asyncio.CancelledError, CasonaError):
+        await (await opening).rest.aclose()
+
+
+def _is_the_callers(fault: NodeFailed) -> bool:
+    """Whether the node refused the request itself, so that another node would as well."""
+    return isinstance(fault, NodeRefused) and fault.status != TOO_MANY_REQUESTS
+
+
+def _note_failure(place: Place, fault: NodeFailed) -> None:
+    log.warning("node %s failed with %s: %s", place.state.name, place.model, fault)
+    if not isinstance(fault, NodeRefused):
+        place.state.failed(str(fault), asyncio.get_running_loop().time())
