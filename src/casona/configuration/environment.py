@@ -68,7 +68,9 @@ def _meant(name: str, path: Path) -> str:
     """The variable that an unknown one was probably meant to be, or ""."""
     if len(path) == 1 and (elsewhere := did_you_mean(path)):
         return variable(tuple(elsewhere.split(".")))
-    return nearest(name, _variables(Spot(Settings), ()) | NOT_SETTINGS)
+    variables = _variables(Spot(Settings), ()) | NOT_SETTINGS
+    guess = nearest(name.removeprefix(PREFIX), (other.removeprefix(PREFIX) for other in variables))
+    return f"{PREFIX}{guess}" if guess else ""
 
 
 def variable(path: Path) -> str:

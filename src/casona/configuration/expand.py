@@ -49,7 +49,7 @@ def _from_variables(value: str, environ: Mapping[str, str]) -> str:
         if not match[0].endswith("}") or not _NAME.fullmatch(match[1]):
             raise Unset(f"{match[0]} names no variable; write ${{NAME}}, or $${{ for the characters ${{")
         if not environ.get(match[1]):
-            raise Unset(f"the variable {match[1]} is not set; export it or put it into .env beside the file")
+            raise Unset(f"the variable {match[1]} is not set; export it or write it into .env")
         return environ[match[1]]
 
     return _VARIABLE.sub(found, value)

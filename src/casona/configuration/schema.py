@@ -57,7 +57,9 @@ def did_you_mean(path: Path) -> str:
     name = str(path[-1])
     if around and around.group and (near := nearest(name, around.group.model_fields)):
         return dotted((*path[:-1], near))
-    elsewhere = [dotted(other) for other in _paths(Spot(Settings), ()) if other[-1] == name]
+    others = list(_paths(Spot(Settings), ()))
+    slip_of = nearest(name, (str(other[-1]) for other in others))
+    elsewhere = [dotted(other) for other in others if other[-1] == slip_of]
     return elsewhere[0] if len(elsewhere) == 1 else ""
 
 

@@ -63,10 +63,14 @@ def _message(error: ErrorDetails, path: Path) -> str:
     words: dict[str, Any] = {
         "meaning": (found and found.field and found.field.description) or "",
         "input": str(error["input"])[:40],
-        **error.get("ctx", {}),
+        **{name: _short(value) for name, value in error.get("ctx", {}).items()},
     }
     sentence = _SENTENCES.get(error["type"])
     return sentence.format(**words).strip() if sentence else error["msg"]
+
+
+def _short(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _of_words(error: ErrorDetails) -> str:
