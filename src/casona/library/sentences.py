@@ -4,15 +4,17 @@ import re
 from collections.abc import Iterator
 
 _END = re.compile(
-    r"""[.!?…]+["'”’»)\]]*(?=\s+["'“‘«(\[¿¡—–-]*[^\W_a-zß-öø-ÿ]|\s*\Z)   # then white space, no lower-case letter
-    |[。！？]+[”’」』）]*""",
+    r"""[.!?…]+["'”’»)\]]*
+        (?=\s+["'“‘«(\[¿¡—–-]*[^\W_a-zß-öø-ÿ] | \s*\Z)   # then white space, and no lower-case letter
+    | [。！？]+[”’」』）]*""",
     re.X,
 )
-_ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof sr sra srta dra d dña ud uds st fig figs no nº núm nos vol vols pp p pág págs cf vs etc al ca"
-    " e.g i.e eg ie ej p.ej inc ltd co corp s.a ee uu ee.uu u.s art arts cap ed eds approx dept gen col capt lt sgt rev"
-    " hon jr jan feb mar apr jun jul aug sept oct nov dec".split()
-)
+_ABBREVIATED = """
+mr mrs ms dr prof sr sra srta dra d dña ud uds st fig figs no nº núm nos vol vols pp p pág págs cf vs etc al ca
+e.g i.e eg ie ej p.ej inc ltd co corp s.a ee uu ee.uu u.s art arts cap ed eds approx dept gen col capt lt sgt
+rev hon jr jan feb mar apr jun jul aug sept oct nov dec
+"""
+_ABBREVIATIONS = frozenset(_ABBREVIATED.split())
 _WORD_BEFORE = re.compile(r"[^\s(\[\"'“‘«¿¡]*\Z")
 _LOOK_BACK = 24
 _STOPS = (". ", "? ", "! ", ".\n", "?\n", "!\n")
@@ -26,7 +28,7 @@ def sentence_ends(text: str, start: int, end: int) -> Iterator[int]:
 
 
 def last_sentence_end(text: str, low: int, limit: int) -> int:
-    """The last end of a sentence in (low, limit], or -1. Where no sentence begins with a capital, any full stop."""
+    """The last end of a sentence in (low, limit], or -1; any full stop where no sentence has a capital."""
     strict = max(
         (end for end in sentence_ends(text, low, min(limit + 1, len(text))) if end <= limit), default=-1
     )
@@ -46,7 +48,7 @@ def first_sentence_end(text: str, low: int, limit: int) -> int:
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:
-    """The sentences of a text as (start, end), without white space around them. An empty line ends one too."""
+    """The sentences of a text as (start, end), without white space around them. Empty lines end them too."""
     start = 0
     for stop in sorted({*sentence_ends(text, 0, len(text)), *_empty_lines(text), len(text)}):
         piece = text[start:stop]

@@ -1,8 +1,8 @@
 """Second step of the pipeline: pages become passages small enough to embed.
 
-Sections first: a passage never holds text of two, except for a heading that has no text of its own and goes
-with the next. Within a section the cut is made where it hurts least: at the end of a paragraph, item or table,
-else of a sentence, a line, a word, and at last of a character as readers see it.
+Sections first: a passage never holds text of two, except for a heading that has no text of its own and
+goes with the next. Within a section the cut is made where it hurts least: at the end of a paragraph, item or
+table, else of a sentence, a line, a word, and at last of a character as readers see it.
 """
 
 import unicodedata
@@ -137,7 +137,7 @@ class _Cutter:
         return space if space > low else _whole_character(self._text, limit, low)
 
     def _next_start(self, start: int, end: int, rest: int) -> int:
-        """Where the next passage starts: in the last `shared` characters of this one, or at `rest` after it."""
+        """Where the next passage starts: in the last `shared` characters before `end`, or at `rest`."""
         low = max(end - self._shared, start + 1)
         if low >= end or self._fits_only_alone(rest, low):
             return rest
