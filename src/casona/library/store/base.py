@@ -1,0 +1,57 @@
+"""What every vector store promises. One store holds the vectors of one collection, and nothing else: no text.
+
+The database is the truth; a store is derived from it, keeps no state of its own that matters, and can be
+built again from nothing.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Ids = npt.NDArray[np.int64]
+Vectors = npt.NDArray[np.float32]
+Scores = npt.NDArray[np.float32]
+
+
+class StoreFailed(Exception):
+    """The store's files are missing, damaged or unreadable: build it again."""
+
+
+class VectorStore(Protocol):
+    """Rows of (passage id, vector of length 1 or of zeros). One thread writes; any thread may read meanwhile.
+
+    Everything raises StoreFailed or OutOfSpace and nothing else.
+    """
+
+    dimensions: int
+
+    def add(self, ids: Ids, vectors: Vectors) -> None:
+        """Add rows under ids that are not there yet; later searches see all of them."""
+
+    def remove(self, ids: Ids) -> None:
+        """No search sees these rows any more. Ids that are not there are ignored."""
+
+    def purge(self) -> None:
+        """Leave nothing on disk of rows removed before."""
+
+    def tend(self) -> None:
+        """Keep searches fast: merge small files, index what is new. Call it between writes."""
+
+    def search(self, vector: Vectors, limit: int) -> Ids:
+        """The ids of the `limit` nearest rows by cosine, best first; about exact where there are many."""
+
+    def score(self, vector: Vectors, ids: Ids) -> Scores:
+        """The exact cosines of these rows, in this order; NaN where an id is not there."""
+
+    def ids(self) -> Ids:
+        """Every id, ascending."""
+
+    def batches(self) -> Iterator[tuple[Ids, Vectors]]:
+        """All rows, in batches that fit in memory."""
+
+    def status(self) -> dict[str, Any]:
+        """Counts for people: rows, rows indexed, bytes on disk, rows removed that purge has yet to wipe."""
+
+    def close(self) -> None: ...
