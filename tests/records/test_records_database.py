@@ -183,7 +183,10 @@ def row(request_id: str, model: str = "m") -> dict[str, object]:
 def test_a_full_disk_leaves_what_was_there(database: Database) -> None:
     with database.write() as connection:
         connection.execute(insert(usage), row("first"))
-    with pytest.raises(OutOfSpace, match=r"casona\.db; free some and try again"), database.write() as connection:
+    with (
+        pytest.raises(OutOfSpace, match=r"casona\.db; free some and try again"),
+        database.write() as connection,
+    ):
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
         connection.execute(insert(usage), row("second", model="m" * 100_000))

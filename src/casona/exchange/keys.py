@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from casona.exchange.errors import Forbidden
 from casona.exchange.zones import Zone
 
 
@@ -20,3 +21,28 @@ class Key:
     revoked: float | None = None
     models: tuple[str, ...] = ()
     max_zone: Zone | None = None
+
+    def allows_model(self, model: str) -> bool:
+        """Whether the key may ask for a model by this name.
+
+        `x` is `x:latest`, and who may use a model may say on which node: `x` allows `x@node`, not the
+        other way round.
+        """
+        if not self.models or model in self.models:
+            return True
+        base, _, node = model.rpartition("@")
+        names = {_whole(model), _whole(base)} if node and base else {_whole(model)}
+        return any(_whole(allowed) in names for allowed in self.models)
+
+    def require_model(self, model: str) -> None:
+        """Raises Forbidden unless the key may ask for this model."""
+        if not self.allows_model(model):
+            raise Forbidden(
+                f"this key may not use the model {model!r}, only {', '.join(self.models)}", param="model"
+            )
+
+
+def _whole(name: str) -> str:
+    base, at, node = name.rpartition("@")
+    model, tail = (base, at + node) if at else (name, "")
+    return name if ":" in model else f"{model}:latest{tail}"

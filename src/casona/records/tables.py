@@ -56,7 +56,7 @@ usage = Table(
     Column("completion_tokens", BigInteger, nullable=False),
     Column("cached_tokens", BigInteger, nullable=False),
     Column("counted", Text, nullable=False),
-    Column("first_token_ms", Float),
+    Column("first_token_ms", Float, nullable=False),
     Column("total_ms", Float, nullable=False),
     Column("ended", Text, nullable=False),
     Column("status", Integer, nullable=False),

@@ -64,7 +64,7 @@ def _usage() -> None:
         sa.Column("completion_tokens", sa.BigInteger, nullable=False),
         sa.Column("cached_tokens", sa.BigInteger, nullable=False),
         sa.Column("counted", sa.Text, nullable=False),
-        sa.Column("first_token_ms", sa.Float),
+        sa.Column("first_token_ms", sa.Float, nullable=False),
         sa.Column("total_ms", sa.Float, nullable=False),
         sa.Column("ended", sa.Text, nullable=False),
         sa.Column("status", sa.Integer, nullable=False),
