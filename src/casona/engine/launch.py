@@ -1,0 +1,103 @@
+"""Start the child of a model whose memory has been found, and see it serve."""
+
+import asyncio
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from casona.engine import probe
+from casona.engine.gguf import BrokenModel, Header, read_header
+from casona.engine.loaded import Loaded
+from casona.engine.options import LaunchPlan, UnknownOption
+from casona.engine.plan import Extras, Planner
+from casona.engine.process import Child, ChildFailed
+from casona.engine.room import Room
+from casona.engine.shelf import ModelFile
+from casona.engine.sizing import TooBig
+from casona.exchange.errors import NoNodeReady
+
+PORT_TRIES = 3
+TRIAL_LIMIT_S = 600.0
+_log = logging.getLogger(__name__)
+
+
+async def launch(loaded: Loaded, planner: Planner, extras: Extras, room: Room) -> None:
+    """Size it, take its memory, start its child and wait until it serves. Raises TooBig, ChildFailed.
+
+    The memory is taken from `room` and stays taken: the caller gives it back.
+    """
+    sizing = loaded.sizing = planner.size(loaded.file, extras)
+    for warning in sizing.warnings:
+        _log.warning("%s: %s", loaded.name, warning)
+    await room.take(loaded, planner.budget.memory_bytes)
+    try:
+        child = await _start(loaded, planner.plan(loaded.file, sizing, extras), planner)
+    except ChildFailed as error:
+        if extras == Extras():
+            raise
+        _log.warning("%s goes without adapters and draft model; with them: %s", loaded.name, error)
+        child = await _start(loaded, planner.plan(loaded.file, sizing, Extras()), planner)
+    context = await asyncio.to_thread(probe.context_tokens, child.url, child.api_key)
+    loaded.sizing = replace(sizing, context_tokens=context or sizing.context_tokens)
+
+
+async def trial(path: Path, mmproj: Path | None, planner: Planner, room: Room) -> str:
+    """Why this model does not work, or "": it is loaded and answers one token."""
+    try:
+        header = await asyncio.to_thread(read_header, path)
+    except BrokenModel as error:
+        return str(error)
+    loaded = Loaded(file=_unshelved(path, mmproj, header), keep_alive_s=0)
+    try:
+        async with asyncio.timeout(TRIAL_LIMIT_S):
+            await launch(loaded, planner, Extras(), room)
+            return await _answers(loaded)
+    except (TooBig, ChildFailed) as error:
+        return str(error)
+    except TimeoutError:
+        if loaded.child is None:
+            raise NoNodeReady(f"no memory came free to try {path.name} in") from None
+        return f"did not load and answer within {TRIAL_LIMIT_S:.0f} s"
+    finally:
+        if loaded.child:
+            await loaded.child.stop()
+        loaded.state = "gone"
+        room.leave(loaded)
+
+
+def _unshelved(path: Path, mmproj: Path | None, header: Header) -> ModelFile:
+    return ModelFile(
+        name=path.name,
+        path=path,
+        files=(path,),
+        mmproj=mmproj,
+        size_bytes=header.tensor_bytes * header.split_count,
+        digest="",
+        modified_s=0,
+        header=header,
+    )
+
+
+async def _answers(loaded: Loaded) -> str:
+    child = loaded.child
+    assert child
+    kind = child.plan.kind
+    reason = await asyncio.to_thread(probe.try_out, child.url, child.api_key, kind, timeout_s=TRIAL_LIMIT_S)
+    return await child.cause() if reason and child.is_gone() else reason
+
+
+async def _start(loaded: Loaded, plan: LaunchPlan, planner: Planner) -> Child:
+    program = planner.backend.program
+    tries = PORT_TRIES if program else 1
+    while True:
+        tries -= 1
+        try:
+            child = loaded.child = await Child.start(plan, tuple(program.flags) if program else ())
+            await child.ready()
+        except (OSError, UnknownOption) as error:
+            raise ChildFailed(str(error)) from error
+        except ChildFailed as error:
+            if not tries or "bind" not in str(error):
+                raise
+        else:
+            return child
