@@ -30,7 +30,7 @@ STOP_REASONS: dict[str, StopReason] = {
 }
 
 
-class Function(Struct):
+class Function(Struct, frozen=True):
     name: str | None = None
     arguments: str | None = None
 
@@ -41,7 +41,7 @@ class ToolCall(Struct):
     function: Function = Function()
 
 
-class Delta(Struct):
+class Delta(Struct, frozen=True):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None

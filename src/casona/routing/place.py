@@ -27,7 +27,7 @@ class NodeState:
     def failed(self, trouble: str, now_s: float) -> None:
         """A node that failed rests, twice as long each time, and is asked last meanwhile."""
         self.trouble = trouble
-        self.rests_until_s = now_s + min(FIRST_REST_S * 2.0**self.failures, LONGEST_REST_S)
+        self.rests_until_s = now_s + min(FIRST_REST_S * 2.0 ** min(self.failures, 10), LONGEST_REST_S)
         self.failures += 1
 
     def answered(self) -> None:

@@ -1,0 +1,108 @@
+"""The chat door: from an HTTP request to the desk and back. The hot path; no framework."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from contextlib import aclosing
+
+from casona.dialects.base import Dialect
+from casona.exchange.errors import CasonaError, NodeRefused
+from casona.policy.keys import Key
+from casona.serve import Answer, Desk
+from casona.tally import Call, Tally
+from casona.web.asgi import JSON, Headers, HungUp, Receive, Scope, Send, read_body, send_whole
+from casona.web.connection import KEY, Connection
+
+log = logging.getLogger(__name__)
+
+Identify = Callable[[Scope], Key]
+
+
+class ChatDoor:
+    """One dialect's chat route."""
+
+    def __init__(self, desk: Desk, dialect: Dialect, identify: Identify, *, max_body_bytes: int) -> None:
+        self.desk = desk
+        self.dialect = dialect
+        self.identify = identify
+        self.max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = f"req_{os.urandom(12).hex()}"
+        connection: Connection | None = scope.get(KEY)
+        if connection is not None:
+            connection.on_hang_up = _canceller()
+        try:
+            await self._answer(request_id, scope, receive, send)
+        except CasonaError as error:
+            await self._refuse(request_id, error, send)
+        except HungUp:
+            log.debug("%s: the client left before its request was whole", request_id)
+        except asyncio.CancelledError:
+            if connection is None or not connection.transport.is_closing():
+                raise
+            log.debug("%s: the client hung up", request_id)
+        finally:
+            if connection is not None:
+                connection.on_hang_up = None
+
+    async def _answer(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        key = self.identify(scope)
+        raw = await read_body(scope, receive, limit_bytes=self.max_body_bytes)
+        answer = await self.desk.chat(Call(request_id, key, self.dialect.name, raw), self.dialect)
+        headers = answer_headers(answer)
+        if isinstance(answer.body, bytes):
+            await send_whole(send, 200, headers, answer.body)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        async with aclosing(answer.body) as pieces:
+            async for piece in pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _refuse(self, request_id: str, error: CasonaError, send: Send) -> None:
+        headers: Headers = [(b"content-type", JSON), (b"x-request-id", request_id.encode())]
+        for name, value in self.dialect.error_headers(error).items():
+            headers.append((name.encode(), value.encode()))
+        if isinstance(error, NodeRefused) and error.body and error.dialect == self.dialect.name:
+            body = error.body
+        else:
+            body = self.dialect.error_body(error)
+        if error.status >= 500:
+            log.warning("%s: %s", request_id, error)
+        await send_whole(send, error.status, headers, body)
+
+
+def answer_headers(answer: Answer) -> Headers:
+    """What every answer says of itself."""
+    tally = answer.tally
+    headers = [
+        (b"content-type", answer.content_type),
+        (b"x-request-id", tally.call.id.encode()),
+        (b"x-casona-queue-ms", b"%d" % (tally.queued_s * 1000)),
+    ]
+    if tally.place is not None:
+        headers.append((b"x-casona-node", tally.place.state.name.encode()))
+        headers.append((b"x-casona-zone", tally.place.zone_name))
+    if not isinstance(answer.body, bytes):
+        headers.append((b"cache-control", b"no-cache"))
+        headers.append((b"x-accel-buffering", b"no"))
+    headers += [(b"x-casona-warning", _header_text(warning)) for warning in tally.warnings[:20]]
+    return headers
+
+
+def note_warnings(tally: Tally) -> None:
+    for warning in tally.warnings:
+        log.warning("%s: %s", tally.call.id, warning)
+
+
+def _header_text(text: str) -> bytes:
+    """As a header may hold it: one line of visible ASCII."""
+    return text.encode("ascii", "backslashreplace").replace(b"\n", b" ").replace(b"\r", b" ")[:500]
+
+
+def _canceller() -> Callable[[], object]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task.cancel
