@@ -12,9 +12,8 @@ class Zone(StrEnum):
     PRIVATE = "private"
     CLOUD = "cloud"
 
-    @property
-    def distance(self) -> int:
-        return list(Zone).index(self)
+    def __init__(self, value: str) -> None:
+        self.distance = ("local", "private", "cloud").index(value)
 
 
 def zone_of_address(url: str) -> Zone:

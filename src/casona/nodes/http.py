@@ -232,6 +232,7 @@ class _Connection(asyncio.Protocol):
         self.head_done = False
         self.complete = False
         self.until_eof = False
+        self.keeps = False
         self.fault: Exception | None = None
         self.waiter: asyncio.Future[None] | None = None
         self.last_heard_s = 0.0
@@ -301,9 +302,7 @@ class _Connection(asyncio.Protocol):
         )
 
     def _reusable(self) -> bool:
-        return (
-            self.transport is not None and not self.transport.is_closing() and self.parser.should_keep_alive()
-        )
+        return self.keeps and self.transport is not None and not self.transport.is_closing()
 
     async def _wait(self) -> None:
         """Until something happened. Raises the fault, once what came before it has been read."""
@@ -405,6 +404,7 @@ class _Connection(asyncio.Protocol):
             return
         names = {name for name, _ in self.headers}
         self.until_eof = not names & {b"content-length", b"transfer-encoding"} and status not in {204, 304}
+        self.keeps = self.parser.should_keep_alive()
         self.head_done = True
 
     def on_body(self, body: bytes) -> None:

@@ -23,6 +23,10 @@ def zone_of_host(host: str) -> Zone:
     return Zone.CLOUD
 
 
-def strictest(*zones: Zone | None) -> Zone:
+def strictest(first: Zone, *others: Zone | None) -> Zone:
     """The nearest of the limits that are set."""
-    return min((zone for zone in zones if zone is not None), key=lambda zone: zone.distance)
+    found = first
+    for zone in others:
+        if zone is not None and zone.distance < found.distance:
+            found = zone
+    return found

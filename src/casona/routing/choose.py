@@ -22,7 +22,7 @@ def order(places: Sequence[Place], *, now_s: float) -> Sequence[Place]:
 
 def within(places: Sequence[Place], zone: Zone, *, model: str) -> Sequence[Place]:
     """The places no further than `zone`. Raises Forbidden when that leaves none."""
-    if zone is Zone.CLOUD:
+    if zone is Zone.CLOUD or (len(places) == 1 and places[0].zone.distance <= zone.distance):
         return places
     near = [place for place in places if place.zone.distance <= zone.distance]
     if not near:

@@ -6,7 +6,6 @@ FastAPI (`rooms`), loaded on first need: they cost memory that an idle gateway s
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import unquote_to_bytes
 
@@ -14,7 +13,7 @@ import msgspec
 
 from casona.dialects import openai_answer
 from casona.exchange.errors import BadRequest, CasonaError, NotFound
-from casona.web.asgi import JSON, App, Headers, Receive, Scope, Send, header, send_whole
+from casona.web.asgi import JSON, App, Headers, Receive, Scope, Send, header, new_request_id, send_whole
 from casona.web.connection import KEY, Connection
 
 log = logging.getLogger(__name__)
@@ -132,7 +131,7 @@ def plain_path(path: str) -> str:
 
 async def refuse(error: CasonaError, send: Send) -> None:
     """Answer with an error in OpenAI's shape."""
-    headers: Headers = [(b"content-type", JSON), (b"x-request-id", b"req_" + os.urandom(12).hex().encode())]
+    headers: Headers = [(b"content-type", JSON), (b"x-request-id", new_request_id().encode())]
     headers += [(name.encode(), value.encode()) for name, value in openai_answer.error_headers(error).items()]
     await send_whole(send, error.status, headers, msgspec.json.encode(openai_answer.error_body(error)))
 

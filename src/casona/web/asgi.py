@@ -1,5 +1,7 @@
 """Reading requests and writing answers over plain ASGI."""
 
+import itertools
+import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -12,6 +14,14 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 JSON = b"application/json"
+
+_process = os.urandom(8).hex()
+_numbers = itertools.count(1)
+
+
+def new_request_id() -> str:
+    """An id no other request has, here or after a restart; it is no secret, so a counter will do."""
+    return f"req_{_process}{next(_numbers):08x}"
 
 
 class HungUp(Exception):

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from contextlib import aclosing
 
@@ -11,7 +10,7 @@ from casona.exchange.errors import CasonaError, NodeRefused
 from casona.policy.keys import Key
 from casona.serve import Answer, Desk
 from casona.tally import Call, Tally
-from casona.web.asgi import JSON, Headers, HungUp, Receive, Scope, Send, read_body, send_whole
+from casona.web.asgi import JSON, Headers, HungUp, Receive, Scope, Send, new_request_id, read_body, send_whole
 from casona.web.connection import KEY, Connection
 
 log = logging.getLogger(__name__)
@@ -29,7 +28,7 @@ class ChatDoor:
         self.max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = f"req_{os.urandom(12).hex()}"
+        request_id = new_request_id()
         connection: Connection | None = scope.get(KEY)
         if connection is not None:
             connection.on_hang_up = _canceller()
@@ -90,11 +89,6 @@ def answer_headers(answer: Answer) -> Headers:
         headers.append((b"x-accel-buffering", b"no"))
     headers += [(b"x-casona-warning", _header_text(warning)) for warning in tally.warnings[:20]]
     return headers
-
-
-def note_warnings(tally: Tally) -> None:
-    for warning in tally.warnings:
-        log.warning("%s: %s", tally.call.id, warning)
 
 
 def _header_text(text: str) -> bytes:
