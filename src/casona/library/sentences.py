@@ -10,9 +10,9 @@ _END = re.compile(
     re.X,
 )
 _ABBREVIATED = """
-mr mrs ms dr prof sr sra srta dra d dña ud uds st fig figs no nº núm nos vol vols pp p pág págs cf vs etc al ca
-e.g i.e eg ie ej p.ej inc ltd co corp s.a ee uu ee.uu u.s art arts cap ed eds approx dept gen col capt lt sgt
-rev hon jr jan feb mar apr jun jul aug sept oct nov dec
+mr mrs ms dr prof sr sra srta dra d dña ud uds st fig figs no nº núm nos vol vols pp p pág págs cf vs etc al
+ca e.g i.e eg ie ej p.ej inc ltd co corp s.a ee uu ee.uu u.s art arts cap ed eds approx dept gen col capt lt
+sgt rev hon jr jan feb mar apr jun jul aug sept oct nov dec
 """
 _ABBREVIATIONS = frozenset(_ABBREVIATED.split())
 _WORD_BEFORE = re.compile(r"[^\s(\[\"'“‘«¿¡]*\Z")

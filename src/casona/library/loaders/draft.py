@@ -7,7 +7,7 @@ MAX_LEVEL = 9
 
 
 class Draft:
-    """Parts are set apart by an empty line, the items of a list by a line end."""
+    """Parts are set apart by an empty line, the items of a list and lines of code by a line end."""
 
     def __init__(self, number: int = 1) -> None:
         self.number = number
@@ -36,7 +36,7 @@ class Draft:
     def _gap_before(self, kind: Kind) -> str:
         if not self._blocks:
             return ""
-        return "\n" if kind == self._blocks[-1].kind == "item" else "\n\n"
+        return "\n" if kind in ("item", "code") and kind == self._blocks[-1].kind else "\n\n"
 
     def _write(self, piece: str) -> None:
         self._pieces.append(piece)
