@@ -115,6 +115,9 @@ _SCRIPTS = (
     (re.compile("[\u0530-\u058f]"), "hy"),
     (re.compile("[\u10a0-\u10ff]"), "ka"),
 )
+_SHORT_WORDS = 20
+_FEWEST_FUNCTION_WORDS = 3
+_LETTER_WEIGHT = 0.3  # single letters are formulas and labels as often as words
 _UKRAINIAN = re.compile("[іїєґ]")
 _PERSIAN = re.compile("[پچژگ]")
 
@@ -125,7 +128,10 @@ def _weights() -> dict[str, tuple[tuple[str, float], ...]]:
     for language, words in _FUNCTION_WORDS.items():
         for word in dict.fromkeys(words.split()):
             owners.setdefault(word, []).append(language)
-    return {word: tuple((each, 1 / len(them)) for each in them) for word, them in owners.items()}
+    return {
+        word: tuple((each, (1 if len(word) > 1 else _LETTER_WEIGHT) / len(them)) for each in them)
+        for word, them in owners.items()
+    }
 
 
 _WORDS = _weights()
@@ -179,7 +185,15 @@ def _by_words(sample: str, words: list[str]) -> str:
     best = scores.most_common(2)
     if not best or (len(best) == 2 and best[0][1] == best[1][1]):
         return ""
-    return best[0][0]
+    return best[0][0] if _is_prose(words, best[0][0]) else ""
+
+
+def _is_prose(words: list[str], language: str) -> bool:
+    """Whether a longer text has several function words: labels of a chart hit one or two by chance."""
+    if len(words) <= _SHORT_WORDS:
+        return True
+    hit = {word for word in words if any(each == language for each, _ in _WORDS.get(word, ()))}
+    return len(hit) >= _FEWEST_FUNCTION_WORDS
 
 
 def _by_endings(words: list[str], scores: Counter[str]) -> None:
