@@ -20,8 +20,10 @@ class LaunchPlan:
     """All that a child needs to serve one model.
 
     `context_tokens` is what each of the `parallel` slots has for itself. `devices` names llama.cpp
-    devices such as CUDA0; () leaves them to llama.cpp, ("none",) is the processor alone. `program` is
-    the llama-server to run, "" the built-in one.
+    devices such as CUDA0; () leaves them to llama.cpp, ("none",) is the processor alone. `checkpoints` are
+    kept of each slot by models whose cache can't be rewound. `batch_tokens` of a prompt are read before
+    anything else is looked at: a hang-up, or other slots. `program` is the llama-server to run, "" the
+    built-in one.
     """
 
     name: str
@@ -36,6 +38,8 @@ class LaunchPlan:
     cache_type_k: str = "f16"
     cache_type_v: str = "f16"
     cache_mib: int = 0
+    checkpoints: int = 1
+    batch_tokens: int = 512
     mmproj: str = ""
     loras: tuple[str, ...] = ()
     draft: str = ""
@@ -87,9 +91,13 @@ class Option:
     needed: bool = False
 
 
-def _batch(plan: LaunchPlan) -> int | None:
+def _batch(plan: LaunchPlan) -> int:
     """Embedders read a whole input in one physical batch, so it must be as long as their context."""
-    return None if plan.kind == "chat" else max(plan.context_tokens, 512)
+    return plan.batch_tokens if plan.kind == "chat" else max(plan.context_tokens, plan.batch_tokens)
+
+
+def _physical_batch(plan: LaunchPlan) -> int:
+    return min(_batch(plan), 512) if plan.kind == "chat" else _batch(plan)
 
 
 def _on_processor(plan: LaunchPlan) -> bool | None:
@@ -116,12 +124,16 @@ OPTIONS = (
     Option(value=lambda _: True, attribute="offline", flags=("--offline",), switch=True),
     Option(value=lambda _: True, attribute="endpoint_slots", flags=("--slots",), switch=True),
     Option(value=lambda _: True, attribute="endpoint_metrics", flags=("--metrics",), switch=True),
+    Option(
+        value=lambda p: p.checkpoints,
+        attribute="n_ctx_checkpoints",
+        flags=("--ctx-checkpoints", "--swa-checkpoints"),
+    ),
     Option(value=lambda p: p.cache_mib, attribute="cache_ram_mib", flags=("--cache-ram",)),
     Option(value=lambda p: p.threads, attribute="cpuparams.n_threads", flags=("--threads",)),
     Option(value=lambda p: p.threads, attribute="cpuparams_batch.n_threads", flags=("--threads-batch",)),
-    Option(
-        value=lambda p: 32 + 4 * p.parallel, attribute="n_threads_http", flags=("--threads-http",)
-    ),  # a waiting request holds one
+    # A request holds a thread while it waits for a slot; without one it is not even read.
+    Option(value=lambda p: 64 + 8 * p.parallel, attribute="n_threads_http", flags=("--threads-http",)),
     Option(value=lambda p: p.gpu_layers, attribute="n_gpu_layers", flags=("--n-gpu-layers", "-ngl")),
     Option(value=lambda p: ",".join(p.devices) or None, flags=("--device",)),
     Option(value=_on_processor, attribute="no_op_offload", flags=("--no-op-offload",), switch=True),
@@ -145,7 +157,7 @@ OPTIONS = (
         flags=("--cache-type-v",),
     ),
     Option(value=_batch, attribute="n_batch", flags=("--batch-size",)),
-    Option(value=_batch, attribute="n_ubatch", flags=("--ubatch-size",)),
+    Option(value=_physical_batch, attribute="n_ubatch", flags=("--ubatch-size",)),
     Option(
         value=lambda p: True if p.kind != "chat" else None,
         attribute="embedding",

@@ -18,6 +18,8 @@ DECENT_CONTEXT = 4096  # rather fewer slots than less context than this
 GOOD_CONTEXT = 8192  # up to here a model may take the whole budget, beyond it half of what is free
 EMBEDDER_CONTEXT = 8192  # an embedder reads its whole context in one batch
 STEP = 256  # llama.cpp rounds contexts to this
+MOST_CHECKPOINTS = 32
+PROCESS_BYTES = 48 * 2**20  # an interpreter with llama.cpp in it, before any model
 GIB = 2**30
 
 
@@ -53,6 +55,7 @@ class Sizing:
     parallel: int
     memory_bytes: int
     cache_bytes: int = 0
+    checkpoints: int = 1
     gpu_layers: int = 0
     warnings: tuple[str, ...] = ()
 
@@ -77,8 +80,11 @@ def size(weights: Weights, settings: EngineSettings, budget: Budget, *, on_gpu: 
     """The most context and slots that fit. Raises TooBig below `SMALLEST_CONTEXT`."""
     cache = min(settings.cache_bytes, budget.memory_bytes // 8) if not weights.header.is_embedder else 0
 
+    checkpoint = checkpoint_bytes(weights.header, settings)
+
     def needs(context: int, parallel: int) -> int:
-        return needs_bytes(weights, settings, context=context, parallel=parallel) + cache
+        kept = checkpoint * parallel * _checkpoints(checkpoint * parallel, cache)
+        return needs_bytes(weights, settings, context=context, parallel=parallel) + cache + kept
 
     room = budget.memory_bytes
     if budget.host_bytes and needs(SMALLEST_CONTEXT, 1) > room:
@@ -95,8 +101,9 @@ def size(weights: Weights, settings: EngineSettings, budget: Budget, *, on_gpu: 
         parallel=parallel,
         memory_bytes=min(taken, budget.memory_bytes),
         cache_bytes=cache,
+        checkpoints=_checkpoints(checkpoint * parallel, cache),
         gpu_layers=_gpu_layers(weights.header, settings, budget, taken) if on_gpu else 0,
-        warnings=tuple(_warnings(settings, own, context, parallel)),
+        warnings=() if weights.header.is_embedder else tuple(_warnings(settings, own, context, parallel)),
     )
 
 
@@ -114,8 +121,38 @@ def needs_bytes(weights: Weights, settings: EngineSettings, *, context: int, par
             mmproj_bytes=mmproj_bytes,
         ).total_bytes
 
-    draft = one(*weights.draft) if weights.draft else 0
-    return one(weights.header, weights.file_bytes, weights.mmproj_bytes) + weights.lora_bytes + draft
+    beside = PROCESS_BYTES + weights.lora_bytes + (one(*weights.draft) if weights.draft else 0)
+    return one(weights.header, weights.file_bytes, weights.mmproj_bytes) + beside
+
+
+def checkpoint_bytes(header: Header, settings: EngineSettings) -> int:
+    """A slot's snapshot of what can't be rewound: windows and recurrent states; 0 where all can.
+
+    llama.cpp keeps up to 32 of them for each slot, outside its cache limit; of a large model with
+    windows one takes half a gigabyte. It is the part of the cache that does not grow with the context.
+    """
+
+    def cache(tokens: int) -> int:
+        return estimate(
+            header,
+            context_tokens=tokens,
+            parallel=1,
+            cache_type_k=settings.cache_type_k,
+            cache_type_v=settings.cache_type_v,
+            file_bytes=0,
+        ).cache_bytes
+
+    context = -(-(header.sliding_window + 1024) // STEP) * STEP
+    return max(0, 2 * cache(context) - cache(2 * context))
+
+
+def _checkpoints(all_slots_bytes: int, cache_bytes: int) -> int:
+    """As many as fit into as much again as the prompt cache has; one at least, or each turn starts anew."""
+    return (
+        MOST_CHECKPOINTS
+        if not all_slots_bytes
+        else min(MOST_CHECKPOINTS, max(1, cache_bytes // all_slots_bytes))
+    )
 
 
 def _context(
