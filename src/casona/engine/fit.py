@@ -71,7 +71,7 @@ class _Layer:
     state: int = 0
 
 
-def estimate(
+def estimate(  # noqa: PLR0913  the engine's own list of what counts
     header: Header,
     *,
     context_tokens: int,
@@ -94,40 +94,12 @@ def estimate(
     for layer in _layers(header):
         seen = min(cells, _padded(layer.window + batch)) if layer.window else cells
         cache += parallel * (seen * (layer.keys * key_bytes + layer.values * value_bytes) + layer.state * 4)
-    masks = cells + (_padded(header.sliding_window + batch) if header.sliding_window else 0)
     outputs = 4 * header.vocabulary * parallel
     return Needs(
         weights_bytes=file_bytes + mmproj_bytes,
         cache_bytes=int(cache),
-        compute_bytes=batch * (2 * masks + 4 * _scratch_width(header)) + outputs + mmproj_bytes // 4,
+        compute_bytes=batch * _scratch_bytes(header, cells, batch) + outputs + mmproj_bytes // 4,
     )
-
-
-def most_context(
-    header: Header,
-    *,
-    memory_bytes: int,
-    parallel: int,
-    cache_type_k: str,
-    cache_type_v: str,
-    file_bytes: int,
-    mmproj_bytes: int = 0,
-) -> int:
-    """The longest context, a multiple of 256 up to the model's own, at which it fits; 0 when it never does."""
-    low, high = 0, _padded(header.context_tokens) // CELL_TOKENS
-    while low < high:
-        middle = (low + high + 1) // 2
-        needs = estimate(
-            header,
-            context_tokens=middle * CELL_TOKENS,
-            parallel=parallel,
-            cache_type_k=cache_type_k,
-            cache_type_v=cache_type_v,
-            file_bytes=file_bytes,
-            mmproj_bytes=mmproj_bytes,
-        )
-        low, high = (middle, high) if needs.total_bytes <= memory_bytes else (low, middle - 1)
-    return min(low * CELL_TOKENS, header.context_tokens)
 
 
 def _padded(tokens: int) -> int:
@@ -212,13 +184,23 @@ def _state_numbers(header: Header) -> int:
     return max(kernel - 1, 0) * (inner + 2 * groups * state) + inner * state
 
 
+def _scratch_bytes(header: Header, cells: int, batch: int) -> int:
+    """For each token of a batch: a mask over what it may see, and what is alive at the graph's widest place.
+
+    With flash attention, which llama.cpp takes by itself; without it, queries times keys come on top.
+    """
+    masks = 0 if header.architecture in _ONLY_RECURRENT else cells
+    masks += _padded(header.sliding_window + batch) if header.sliding_window else 0
+    return 2 * masks + 4 * _scratch_width(header)
+
+
 def _scratch_width(header: Header) -> int:
-    """Numbers for each token of a batch that are alive at once, at the widest place of the graph."""
     experts_used = _own(header, "expert_used_count")
     expert_width = _own(header, "expert_feed_forward_length") or header.feed_forward_length
     experts = experts_used * (3 * expert_width + header.embedding_length)
     heads = header.heads * max(header.key_length, header.value_length)
-    return max(2 * header.feed_forward_length, experts, heads) + 10 * header.embedding_length
+    states = 6 * _own(header, "ssm.inner_size")
+    return max(2 * header.feed_forward_length, experts, heads) + states + 10 * header.embedding_length
 
 
 def _reads_both_ways(header: Header) -> bool:

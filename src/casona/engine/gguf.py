@@ -105,10 +105,10 @@ def read_model(files: Sequence[Path]) -> Header:
     first, *others = [read_header(path) for path in files]
     expected = first.split_count
     if expected != len(files):
-        raise BrokenModel(f"{len(files)} of its {expected} parts are here")
+        raise BrokenModel(f"has {len(files)} of its {expected} parts")
     for number, shard in enumerate((first, *others), start=1):
         if (shard.split_number, shard.split_count) != (number, expected):
-            raise BrokenModel(f"part {number} of {expected} is a different file")
+            raise BrokenModel(f"has a different file as part {number} of {expected}")
     return replace(
         first,
         parameters=first.parameters + sum(shard.parameters for shard in others),

@@ -203,14 +203,14 @@ def _is_gguf(entry: os.DirEntry[str]) -> bool:
 
 
 def _found(paths: Sequence[Path]) -> _Found:
-    states, missing = [], "" if paths else "its manifest names no model file"
+    states, missing = [], "" if paths else "misses its model file"
     for path in paths:
         try:
             stat = path.stat()
             states.append((stat.st_mtime_ns, stat.st_size))
         except OSError:
             states.append((0, 0))
-            missing = f"its file {path.name} is not there"
+            missing = f"misses its file {path.name}"
     return _Found(tuple(paths), tuple(states), missing)
 
 
