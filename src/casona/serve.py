@@ -181,6 +181,7 @@ async def _relay_stream(dialect: Dialect, asked: Asked, place: Place, tally: Tal
         reply = await place.node.relay(place.model, dialect.path, asked.relayed(place.model))
         if reply.status != 200:
             raise failure(place.state.name, reply.status, await reply.read(), dialect=dialect.name)
+        tally.queued_s = reply.queued_s
         async for piece in reply:
             if passing := watch.feed(piece):
                 tally.watched(watch.usage, pieces=watch.deltas, complete=watch.done)

@@ -33,10 +33,14 @@ class Embeddings:
 
 
 class Reply(Protocol):
-    """A node's answer as bytes, for the relay lane."""
+    """A node's answer as bytes, for the relay lane.
+
+    `queued_s` is how long the request waited in the house for the model to be ready.
+    """
 
     status: int
     headers: Sequence[tuple[bytes, bytes]]
+    queued_s: float
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 

@@ -159,12 +159,13 @@ class Response:
     connection, which is how a node learns that nobody waits any more.
     """
 
-    __slots__ = ("_connection", "headers", "status")
+    __slots__ = ("_connection", "headers", "queued_s", "status")
 
     def __init__(self, connection: "_Connection", status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self._connection: _Connection | None = connection
         self.status = status
         self.headers = headers
+        self.queued_s = 0.0
 
     def header(self, name: bytes) -> bytes:
         """The first header called `name` (lower case), or b""."""

@@ -1,0 +1,169 @@
+"""The engine as a node: leases a model for each request and speaks to its child process.
+
+The child is always asked for a stream with progress reports: only then does it notice at once
+that nobody waits any more, also while it reads a long prompt (see `design.md`). So chat is
+relayed streamed only; whole answers are gathered in the house from translated events.
+"""
+
+import dataclasses
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+
+import msgspec
+
+from casona.engine.engine import Engine
+from casona.engine.loaded import Lease
+from casona.exchange.errors import BadRequest, CasonaError, NodeFailed, NodeRefused, PromptTooLong
+from casona.exchange.events import Event, Started
+from casona.exchange.request import ChatRequest
+from casona.exchange.zones import Zone
+from casona.nodes.base import Embeddings, NodeModel
+from casona.nodes.http import Origin, Pool, Response
+from casona.nodes.openai import OpenAINode, failure
+from casona.nodes.rows import ROWS
+from casona.settings import NodeKind, Timeouts
+
+NAME = "engine"
+MOST_POOLS = 32
+NO_IMAGES = "image input is not supported"
+
+
+class EngineNode:
+    name = NAME
+    zone = Zone.LOCAL
+    relays = frozenset({"openai.chat"})
+    relays_whole: frozenset[str] = frozenset()
+
+    def __init__(self, engine: Engine, timeouts: Timeouts) -> None:
+        self.engine = engine
+        self._timeouts = timeouts
+        self._children: dict[str, OpenAINode] = {}
+
+    async def models(self) -> tuple[NodeModel, ...]:
+        return tuple(
+            NodeModel(
+                name=model.name,
+                zone=self.zone,
+                abilities=frozenset(model.kinds),  # type: ignore[arg-type]
+                context_tokens=model.context_tokens or None,
+                created=int(model.file.modified_s),
+                broken=model.broken,
+            )
+            for model in self.engine.models()
+        )
+
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
+        began_s = time.perf_counter()
+        lease = await self.engine.acquire(request.model, keep_alive=request.keep_alive or None)
+        queued_s = time.perf_counter() - began_s
+        extras = {**request.extras, "openai": {**request.extras.get("openai", {}), "return_progress": True}}
+        asked = dataclasses.replace(request, extras=extras)
+        try:
+            with _mending():
+                async with aclosing(self._child(lease).chat(asked)) as events:
+                    async for event in events:
+                        if isinstance(event, Started):
+                            event = dataclasses.replace(event, queued_s=queued_s)
+                        yield event
+        except NodeFailed as fault:
+            raise await _explained(fault, lease) from fault
+        finally:
+            lease.release()
+
+    async def relay(self, model: str, path: str, body: bytes) -> "LeasedReply":
+        began_s = time.perf_counter()
+        lease = await self.engine.acquire(model)
+        queued_s = time.perf_counter() - began_s
+        try:
+            reply = await self._child(lease).relay(model, path, body[:-1] + b',"return_progress":true}')
+            if reply.status != 200:
+                with _mending():
+                    raise failure(NAME, reply.status, await reply.read())
+        except NodeFailed as fault:
+            explained = await _explained(fault, lease)
+            lease.release()
+            raise explained from fault
+        except BaseException:
+            lease.release()
+            raise
+        return LeasedReply(reply, lease, queued_s)
+
+    async def embed(self, model: str, texts: Sequence[str]) -> Embeddings:
+        lease = await self.engine.acquire(model)
+        try:
+            with _mending():
+                return await self._child(lease).embed(model, texts)
+        except NodeFailed as fault:
+            raise await _explained(fault, lease) from fault
+        finally:
+            lease.release()
+
+    async def close(self) -> None:
+        for child in self._children.values():
+            await child.close()
+
+    def _child(self, lease: Lease) -> OpenAINode:
+        """The child of a lease as a node; each has its own port and key."""
+        child = self._children.get(lease.url)
+        if child is None:
+            if len(self._children) >= MOST_POOLS:  # the oldest ones ended long ago
+                self._children.pop(next(iter(self._children)))
+            origin = Origin.of(NAME, lease.url + "/v1")
+            pool = Pool(origin, self._timeouts, {"authorization": f"Bearer {lease.api_key}"})
+            child = self._children[lease.url] = OpenAINode(NAME, self.zone, pool, ROWS[NodeKind.LLAMACPP])
+        return child
+
+
+class LeasedReply:
+    """A child's answer; the lease ends with it."""
+
+    def __init__(self, reply: Response, lease: Lease, queued_s: float) -> None:
+        self._reply = reply
+        self._lease = lease
+        self.status = reply.status
+        self.headers = reply.headers
+        self.queued_s = queued_s
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while piece := await self._reply.piece():
+                yield piece
+        except NodeFailed as fault:
+            raise await _explained(fault, self._lease) from fault
+
+    async def read(self) -> bytes:
+        return await self._reply.read()
+
+    def close(self) -> None:
+        self._reply.close()
+        self._lease.release()
+
+
+@contextmanager
+def _mending() -> Iterator[None]:
+    """llama.cpp's refusals in the house's words."""
+    try:
+        yield
+    except NodeRefused as refused:
+        raise _in_our_words(refused) from refused
+    except NodeFailed as fault:
+        if NO_IMAGES in str(fault):
+            raise BadRequest("messages: this model takes no images", param="messages") from fault
+        raise
+
+
+def _in_our_words(refused: NodeRefused) -> CasonaError:
+    try:
+        error = msgspec.json.decode(refused.body)["error"]
+        return PromptTooLong(prompt_tokens=int(error["n_prompt_tokens"]), context_tokens=int(error["n_ctx"]))
+    except (msgspec.MsgspecError, KeyError, TypeError, ValueError):
+        return refused
+
+
+async def _explained(fault: NodeFailed, lease: Lease) -> NodeFailed:
+    """A broken connection in the words of what happened to the child, if it has ended."""
+    if isinstance(fault, NodeRefused):
+        return fault
+    cause = await lease.cause_of_death(wait_s=0.5)
+    return NodeFailed(f"the model {lease.model.name!r} stopped in its answer: {cause}") if cause else fault
