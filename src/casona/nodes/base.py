@@ -38,9 +38,12 @@ class Reply(Protocol):
     `queued_s` is how long the request waited in the house for the model to be ready.
     """
 
-    status: int
-    headers: Sequence[tuple[bytes, bytes]]
-    queued_s: float
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]: ...
+    @property
+    def queued_s(self) -> float: ...
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 

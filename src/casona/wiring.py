@@ -1,0 +1,260 @@
+"""The only place where objects are built and joined."""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvicorn
+import uvloop
+
+from casona import __version__
+from casona.configuration import Configuration, read
+from casona.dialects.openai_chat import OpenAIChat
+from casona.engine.engine import Engine
+from casona.engine.node import EngineNode
+from casona.engine.shelf import Shelf
+from casona.exchange.keys import Key
+from casona.home import Home
+from casona.nodes import openai
+from casona.nodes.base import Node
+from casona.policy.keys import Keyring
+from casona.policy.zones import zone_of_host
+from casona.records.database import Database, open_database
+from casona.records.keys import KeyBook, ensure_admin_key
+from casona.records.usage import Ledger
+from casona.routing.catalog import Catalog
+from casona.serve import Desk
+from casona.settings import Node as NodeSettings
+from casona.settings import Settings
+from casona.web.app import FrontDoor
+from casona.web.asgi import App, Scope
+from casona.web.chat import ChatDoor
+from casona.web.front import HealthRoutes, ModelRoutes
+from casona.web.server import bind, server, url_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """One house, open: everything a process needs to serve it."""
+
+    home: Home
+    settings: Settings
+    database: Database
+    keys: KeyBook
+    keyring: Keyring
+    ledger: Ledger
+    shelf: Shelf
+    engine: Engine | None
+    catalog: Catalog
+    desk: Desk
+    instance: str
+    new_admin_key: str | None
+
+    def identify(self, scope: Scope) -> Key:
+        """The key of a request. Raises Unauthorized."""
+        authorization = x_api_key = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"x-api-key":
+                x_api_key = value
+        return self.keyring.identify(authorization, x_api_key)
+
+
+@contextmanager
+def opened(home: Home, settings: Settings, what: str) -> Iterator[House]:
+    """A house with its lock held and its records open; nothing runs yet. Raises CasonaError."""
+    with ExitStack() as stack:
+        stack.enter_context(home.lock(what))
+        home.models_dir.mkdir(exist_ok=True)
+        database = open_database(settings.database, home.path)
+        stack.callback(database.close)
+        new_admin_key = ensure_admin_key(database, home)
+        keys = KeyBook(database)
+        ledger = Ledger(database, home.journal_path)
+        stack.callback(ledger.close)
+        shelf = Shelf(home.models_dir)
+        engine = Engine(settings.engine, shelf, home_dir=home.path) if settings.engine.enabled else None
+        catalog = Catalog(_nodes(settings, engine), settings.models)
+        yield House(
+            home=home,
+            settings=settings,
+            database=database,
+            keys=keys,
+            keyring=Keyring(keys.active),
+            ledger=ledger,
+            shelf=shelf,
+            engine=engine,
+            catalog=catalog,
+            desk=Desk(catalog=catalog, record=ledger.record, max_zone=settings.privacy.max_zone),
+            instance=secrets.token_hex(16),
+            new_admin_key=new_admin_key,
+        )
+
+
+@asynccontextmanager
+async def running(house: House) -> AsyncIterator[App]:
+    """The house at work: its engine and nodes joined, its front door ready to be listened at."""
+    async with AsyncExitStack() as stack:
+        for state in house.catalog.states:
+            stack.push_async_callback(state.node.close)
+        if house.engine is not None:
+            stack.push_async_callback(house.engine.stop)
+            await house.engine.start()
+        looking = asyncio.create_task(_keep_looking(house))
+        stack.callback(looking.cancel)
+        yield front_door(house)
+
+
+def front_door(house: House) -> FrontDoor:
+    """Every route of the house."""
+    settings = house.settings
+    chat = ChatDoor(house.desk, OpenAIChat(), house.identify, max_body_bytes=settings.server.max_body_bytes)
+    models = ModelRoutes(catalog=house.catalog, identify=house.identify, max_zone=settings.privacy.max_zone)
+    health = HealthRoutes(describe=lambda: describe(house), identify=house.identify)
+    exact: dict[tuple[str, str], App] = {
+        ("POST", "/v1/chat/completions"): chat,
+        ("GET", "/v1/models"): models.listed,
+        ("GET", "/health"): health.health,
+        ("GET", "/ready"): health.ready,
+        ("GET", "/"): health.root,
+        ("HEAD", "/"): health.root,
+    }
+
+    async def rooms() -> App:
+        raise NotImplementedError
+
+    return FrontDoor(
+        exact, {("GET", "/v1/models/"): models.one}, rooms, cors_origins=settings.server.cors_origins
+    )
+
+
+def describe(house: House) -> dict[str, Any]:
+    """What `/health` says."""
+    catalog = house.catalog
+    names = [entry.name for entry in catalog.entries]
+    nodes = {state.name: state.trouble or "connected" for state in catalog.states}
+    troubled = any(state.trouble for state in catalog.states)
+    return {
+        "status": "degraded" if troubled else "healthy",
+        "model": names[0] if names else None,
+        "models": names,
+        "vectorstore": house.settings.library.store,
+        "nodes": nodes,
+        "instance": house.instance,
+    }
+
+
+def _nodes(settings: Settings, engine: Engine | None) -> list[Node]:
+    nodes: list[Node] = [EngineNode(engine, settings.timeouts)] if engine is not None else []
+    return nodes + [_node(node, settings) for node in settings.nodes]
+
+
+def _node(node: NodeSettings, settings: Settings) -> Node:
+    zone = node.zone or zone_of_host(urlsplit(node.url).hostname or "")
+    return openai.connect(node, zone, settings.timeouts)
+
+
+async def _keep_looking(house: House) -> None:
+    """Ask the nodes now and then what they have."""
+    while True:
+        await house.catalog.refresh()
+        await asyncio.sleep(house.settings.discovery.refresh_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Temporary:
+    """A house open for one command: where it listens, and an admin key that ends with it."""
+
+    url: str
+    api_key: str
+
+
+@contextmanager
+def temporary_house(home: Home, environ: Mapping[str, str] = os.environ) -> Iterator[Temporary]:
+    """Run a house inside this process, on a free loopback port, for as long as the context lasts."""
+    configuration = read(home.path, environ)
+    with opened(home, configuration.settings, "a command") as house:
+        listening = bind("127.0.0.1", 0)
+        url = url_of(listening)
+        runner = _Runner(house, listening)
+        with home.announced(url, house.instance), runner:
+            yield Temporary(url, house.keyring.lend())
+
+
+class _Runner:
+    """A server in a thread of its own."""
+
+    def __init__(self, house: House, listening: socket.socket) -> None:
+        self._house = house
+        self._listening = listening
+        self._ready = threading.Event()
+        self._server: uvicorn.Server | None = None
+        self._fault: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="house", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+        self._ready.wait()
+        if self._fault is not None:
+            raise self._fault
+
+    def __exit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.should_exit = True
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            uvloop.run(self._serve())
+        except BaseException as fault:  # noqa: BLE001 - told in the thread that waits for it
+            self._fault = fault
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        async with running(self._house) as app:
+            await self._house.catalog.refresh()
+            self._server = server(app, self._house.settings.server)
+            self._ready.set()
+            await self._server.serve(sockets=[self._listening])
+
+
+async def serve(house: House, listening: socket.socket, greet: Callable[[str], None]) -> None:
+    """Run a house until it is told to stop; `greet` gets each line of what its owner should know."""
+    async with running(house) as app:
+        running_server = server(app, house.settings.server)
+        greeting = asyncio.create_task(_greet(house, url_of(listening), greet))
+        await running_server.serve(sockets=[listening])
+        greeting.cancel()
+
+
+async def _greet(house: House, url: str, greet: Callable[[str], None]) -> None:
+    """Say where the house is, with which key, and what its models run on or where to get one."""
+    greet(f"Casona {__version__} is ready at {url}")
+    if house.new_admin_key:
+        greet(f"admin key: {house.new_admin_key}  (shown this once; kept in {house.home.admin_key_path})")
+    else:
+        greet(f"admin key: in {house.home.admin_key_path}")
+    await house.catalog.refresh()
+    if house.engine is not None:
+        for line in await house.engine.describe():
+            greet(line)
+    if not house.catalog.entries:
+        greet("no model yet")
+
+
+def configuration(home: Home, environ: Mapping[str, str] = os.environ) -> Configuration:
+    """The settings of a house. Raises ConfigurationError."""
+    home.create()
+    return read(home.path, environ)
