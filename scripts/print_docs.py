@@ -22,7 +22,7 @@ to do. Printed from `src/casona/cli`; `make docs` renews it.
 
 def pages() -> dict[Path, str]:
     """The text of every page that is printed from code."""
-    commands = CLI_HEAD + "".join(_sections(casona, click.Context(casona, info_name="casona")))
+    commands = CLI_HEAD + "".join(_sections(casona, "casona", None))
     return {DOCS / "settings.md": settings.as_markdown(), DOCS / "cli.md": commands}
 
 
@@ -35,14 +35,16 @@ def stale() -> list[Path]:
     ]
 
 
-def _sections(command: click.Command, context: click.Context) -> Iterator[str]:
-    context.terminal_width = WIDTH
+def _sections(command: click.Command, name: str, around: click.Context | None) -> Iterator[str]:
+    context = click.Context(
+        command, info_name=name, parent=around, terminal_width=WIDTH, **command.context_settings
+    )
     yield f"\n## {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
     if isinstance(command, click.Group):
-        for name in sorted(command.list_commands(context)):
-            inner = command.get_command(context, name)
+        for verb in command.list_commands(context):
+            inner = command.get_command(context, verb)
             if inner and not inner.hidden:
-                yield from _sections(inner, click.Context(inner, parent=context, info_name=name))
+                yield from _sections(inner, verb, context)
 
 
 def main() -> None:

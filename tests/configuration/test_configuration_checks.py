@@ -97,3 +97,9 @@ def test_models_to_warm_need_an_engine(desk):
     assert desk.warnings("engine: {enabled: false, warm: [tiny]}\n") == [
         "casona.yaml:1: engine.warm: no model is loaded at start: engine.enabled is false"
     ]
+
+
+def test_an_address_of_the_internet_in_new_clothes_is_no_private_one(desk):
+    assert desk.warnings("nodes: [{name: box, kind: vllm, url: 'http://[::ffff:8.8.8.8]:8000'}]\n") == [
+        "casona.yaml:1: nodes[0]: box can never be reached: it is cloud and privacy.max_zone is private"
+    ]

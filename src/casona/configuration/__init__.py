@@ -15,6 +15,7 @@ from casona.configuration.environment import overlay, read_dotenv
 from casona.configuration.expand import expand
 from casona.configuration.places import Draft, Place, Problem
 from casona.configuration.wording import worded
+from casona.exchange.errors import CasonaError
 from casona.settings import Settings
 
 MAX_FILE_BYTES = 4 * 2**20
@@ -29,7 +30,7 @@ class Configuration:
     sources: tuple[str, ...] = ()
 
 
-class ConfigurationError(Exception):
+class ConfigurationError(CasonaError):
     """`problems` holds one line each; `str(error)` all of them."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:

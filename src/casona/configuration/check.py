@@ -1,10 +1,12 @@
 """What one setting says about another: names that lead nowhere, entries that no request can reach."""
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from casona.configuration.places import Draft, Path, Problem
 from casona.configuration.schema import nearest
-from casona.exchange.zones import Zone, zone_of_address
+from casona.exchange.zones import Zone
+from casona.policy.zones import zone_of_host
 from casona.settings import Settings
 
 ENGINE = "engine"
@@ -28,7 +30,9 @@ def check(settings: Settings, draft: Draft) -> Iterator[Problem]:
 def unreachable(settings: Settings, draft: Draft) -> Iterator[Problem]:
     """Entries that nothing can ever use: no fault, but hardly what their owner meant."""
     limit = settings.privacy.max_zone
-    zones = {node.name: node.zone or zone_of_address(node.url) for node in settings.nodes}
+    zones = {
+        node.name: node.zone or zone_of_host(urlsplit(node.url).hostname or "") for node in settings.nodes
+    }
     for path, model_at_node in _places_to_run(settings):
         zone = zones.get(_node(model_at_node))
         if zone and zone.distance > limit.distance:

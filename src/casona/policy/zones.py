@@ -16,6 +16,7 @@ def zone_of_host(host: str) -> Zone:
         address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
         return Zone.CLOUD
+    address = getattr(address, "ipv4_mapped", None) or address  # ::ffff:8.8.8.8 passes for private otherwise
     if address.is_loopback:
         return Zone.LOCAL
     if address.is_private and not address.is_unspecified:
