@@ -1,5 +1,7 @@
 """Words too frequent to tell passages apart, without accents, in the languages most asked in."""
-_ENGLISH = """ a about above after again against all am an and any are as at be because been before being
+
+_ENGLISH = """
+a about above after again against all am an and any are as at be because been before being
 below between both but by can could d did do does doing down during each few for from further had has have
 having he her here hers herself him himself his how i if in into is it its itself just ll m me more most my
 myself no nor not now of off on once only or other our ours ourselves out over own re s same she should so

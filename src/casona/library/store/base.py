@@ -5,7 +5,7 @@ built again from nothing.
 """
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ class VectorStore(Protocol):
     """
 
     dimensions: int
+    name: str
+    """What to open it by again. `purge` may change it; its owner writes it down, then calls `sweep`."""
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Add rows under ids that are not there yet; later searches see all of them."""
@@ -34,10 +36,13 @@ class VectorStore(Protocol):
         """No search sees these rows any more. Ids that are not there are ignored."""
 
     def purge(self) -> None:
-        """Leave nothing on disk of rows removed before."""
+        """Leave nothing of removed rows in the store; with the `sweep` that follows, nothing on disk."""
 
-    def tend(self) -> None:
-        """Keep searches fast: merge small files, index what is new. Call it between writes."""
+    def sweep(self) -> None:
+        """Delete what is on disk and not in use, such as what `purge` has replaced."""
+
+    def tend(self, *, idle: bool) -> None:
+        """Keep searches fast: merge small files, index what is new. Call it between writes, and once they end."""
 
     def search(self, vector: Vectors, limit: int) -> Ids:
         """The ids of the `limit` nearest rows by cosine, best first; about exact where there are many."""
@@ -51,7 +56,7 @@ class VectorStore(Protocol):
     def batches(self) -> Iterator[tuple[Ids, Vectors]]:
         """All rows, in batches that fit in memory."""
 
-    def status(self) -> dict[str, Any]:
-        """Counts for people: rows, rows indexed, bytes on disk, rows removed that purge has yet to wipe."""
+    def status(self) -> dict[str, int]:
+        """rows, indexed (of them), removed (and not yet purged), size_bytes (on disk)."""
 
     def close(self) -> None: ...

@@ -1,0 +1,217 @@
+"""Vectors in LanceDB, an embedded database: one table per collection, in a folder of its own.
+
+LanceDB appends: a removed row stays on disk until its file is written again, and `optimize` leaves files with
+few removed rows as they are. So `purge` writes the table anew beside the old one.
+
+Measured at 100,000 x 256 on two cores: a search takes 55 ms without an index, 2 ms with IVF_HNSW_SQ (m 12,
+ef_construction 100: built in 8 s, finds .988 of the true first 50; the defaults m 20, 300 took 35 s for as
+much); scoring 100 given rows takes 5 ms with a scalar index on `id`, 31 ms without.
+"""
+
+import datetime
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from casona.exchange.errors import OutOfSpace
+from casona.library.store.base import Ids, Scores, StoreFailed, Vectors
+
+INDEXED_FROM_ROWS = 10_000
+_TENDED_AFTER_WRITES = 20
+_BATCH_ROWS = 8192
+_INDEX_CACHE_BYTES = 512 * 2**20
+_AT_ONCE = datetime.timedelta(milliseconds=1)  # zero, too, but LanceDB warns about that
+_CANDIDATES_PER_RESULT = 2  # exact cosines decide among twice as many as asked for
+
+
+class LanceVectors:
+    """See VectorStore. `name` is what to open it by again; `purge` changes it."""
+
+    def __init__(self, folder: Path, name: str, dimensions: int, *, removed: int = 0) -> None:
+        """Open the table, or make it when it is not there; `removed` rows await a purge."""
+        self.dimensions = dimensions
+        self.name = name
+        self._folder = folder
+        self._guard = _Guard()
+        self._writes = 0
+        with _told():
+            self._connection = _connect(folder)
+            here = name in self._connection.list_tables().tables
+            self._table = self._connection.open_table(name) if here else self._made(name)
+            kept = self._table.schema.field("vector").type.list_size
+        if kept != dimensions:
+            raise StoreFailed(f"{folder}: its vectors have {kept} dimensions, not {dimensions}")
+        self._removed = removed
+
+    def add(self, ids: Ids, vectors: Vectors) -> None:
+        with _told():
+            self._table.add(_rows(ids, vectors, self.dimensions))
+        self._writes += 1
+
+    def remove(self, ids: Ids) -> None:
+        with _told():
+            for start in range(0, len(ids), _BATCH_ROWS):
+                before = self._table.count_rows()
+                self._table.delete(_among(ids[start : start + _BATCH_ROWS]))
+                self._removed += before - self._table.count_rows()
+        self._writes += 1
+
+    def purge(self) -> None:
+        """The old table stays on disk until `sweep`, so that a crash leaves one of the two whole."""
+        if not self._removed:
+            return
+        name = f"v{int(self.name.removeprefix('v')) + 1}"
+        with _told():
+            self._connection.drop_table(name, ignore_missing=True)
+            table = self._made(name)
+            for ids, vectors in self.batches():
+                table.add(_rows(ids, vectors, self.dimensions))
+            _index(table)
+        with self._guard.alone():
+            self.name, self._table, self._removed = name, table, 0
+
+    def sweep(self) -> None:
+        with self._guard.alone(), _told():
+            for table in self._connection.list_tables().tables:
+                if table != self.name:
+                    self._connection.drop_table(table)
+
+    def tend(self, *, idle: bool) -> None:
+        with _told():
+            unindexed = _unindexed_rows(self._table)
+            # While documents stream in, an index of twice the rows each time costs twice the last one in all.
+            if unindexed >= max(INDEXED_FROM_ROWS, 0 if idle else self._table.count_rows() // 2):
+                _index(self._table)
+            if self._writes >= _TENDED_AFTER_WRITES:
+                self._table.optimize()
+                with self._guard.alone():
+                    self._table.optimize(cleanup_older_than=_AT_ONCE, delete_unverified=True)
+                self._writes = 0
+
+    def search(self, vector: Vectors, limit: int) -> Ids:
+        with self._guard.shared(), _told():
+            query = self._query(vector).limit(limit).refine_factor(_CANDIDATES_PER_RESULT)
+            found: Ids = query.to_arrow()["id"].to_numpy()
+        return found
+
+    def score(self, vector: Vectors, ids: Ids) -> Scores:
+        scores = np.full(len(ids), np.nan, np.float32)
+        if not len(ids):
+            return scores
+        with self._guard.shared(), _told():
+            # Scanned, not looked up in the index: a filter alone does not make LanceDB exact.
+            query = self._query(vector).where(_among(ids), prefilter=True).bypass_vector_index()
+            rows = query.limit(len(ids)).to_arrow()
+        places = {int(name): place for place, name in enumerate(ids)}
+        for name, distance in zip(rows["id"].to_pylist(), rows["_distance"].to_pylist(), strict=True):
+            scores[places[name]] = 1 - distance
+        return scores
+
+    def ids(self) -> Ids:
+        with self._guard.shared(), _told():
+            found: Ids = self._table.search().select(["id"]).to_arrow()["id"].to_numpy()
+        return np.sort(found)
+
+    def batches(self) -> Iterator[tuple[Ids, Vectors]]:
+        with self._guard.shared(), _told():
+            for batch in self._table.search().select(["id", "vector"]).to_batches(_BATCH_ROWS):
+                flat = batch["vector"].flatten().to_numpy(zero_copy_only=False)
+                yield batch["id"].to_numpy(), flat.reshape(-1, self.dimensions)
+
+    def status(self) -> dict[str, int]:
+        with self._guard.shared(), _told():
+            rows = self._table.count_rows()
+            unindexed = _unindexed_rows(self._table)
+        size = sum(file.stat().st_size for file in self._folder.rglob("*") if file.is_file())
+        return {"rows": rows, "indexed": rows - unindexed, "removed": self._removed, "size_bytes": size}
+
+    def close(self) -> None:
+        """Wait for searches to end. LanceDB closes its files when the table is forgotten."""
+        with self._guard.alone():
+            del self._table
+
+    def _query(self, vector: Vectors) -> Any:
+        return self._table.search(vector).distance_type("dot").select(["id", "_distance"])
+
+    def _made(self, name: str) -> Any:
+        import pyarrow as pa
+
+        vector = pa.list_(pa.float32(), self.dimensions)
+        return self._connection.create_table(
+            name, schema=pa.schema([pa.field("id", pa.int64()), pa.field("vector", vector)])
+        )
+
+
+class _Guard:
+    """Readers together, or one alone: files may only go when nobody reads them."""
+
+    def __init__(self) -> None:
+        self._free = threading.Condition()
+        self._readers = 0
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        with self._free:
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._free:
+                self._readers -= 1
+                self._free.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._free:
+            self._free.wait_for(lambda: not self._readers)
+            yield
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """LanceDB raises RuntimeError, ValueError, OSError and its kin for what befalls its files."""
+    try:
+        yield
+    except (RuntimeError, ValueError, OSError, KeyError) as fault:
+        if "no space left" in str(fault).lower() or "quota exceeded" in str(fault).lower():
+            raise OutOfSpace("no space left for the library's vectors; free some and try again") from fault
+        raise StoreFailed(f"vectors: {fault}") from fault
+
+
+def _connect(folder: Path) -> Any:
+    import lancedb
+
+    session = lancedb.Session(index_cache_size_bytes=_INDEX_CACHE_BYTES)
+    return lancedb.connect(folder, session=session)
+
+
+def _rows(ids: Ids, vectors: Vectors, dimensions: int) -> Any:
+    import pyarrow as pa
+
+    if vectors.shape != (len(ids), dimensions):
+        raise ValueError(f"{vectors.shape} vectors for {len(ids)} ids of {dimensions} dimensions")
+    flat = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
+    columns = [pa.array(ids, pa.int64()), pa.FixedSizeListArray.from_arrays(flat, dimensions)]
+    return pa.table(columns, names=["id", "vector"])
+
+
+def _among(ids: Ids) -> str:
+    return f"id IN ({','.join(map(str, ids.tolist()))})"
+
+
+def _unindexed_rows(table: Any) -> int:
+    stats = table.index_stats("vector_idx")
+    return int(stats.num_unindexed_rows if stats is not None else table.count_rows())
+
+
+def _index(table: Any) -> None:
+    """Build both indexes over all rows; few rows are faster without."""
+    from lancedb.index import BTree, HnswSq
+
+    if table.count_rows() >= INDEXED_FROM_ROWS:
+        table.create_index("id", config=BTree())
+        table.create_index("vector", config=HnswSq(distance_type="dot", m=12, ef_construction=100))
