@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from test_records_usage import row
+from tests.records.usage_rows import row
 
 from casona.records.database import Database, open_database
 from casona.records.keys import KeyBook

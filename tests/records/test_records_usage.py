@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from tests.records.usage_rows import row
 
 from casona.exchange.errors import CasonaError
 from casona.records import sqlite
 from casona.records.database import Database, open_database
 from casona.records.tables import usage
-from casona.records.usage import Ledger, UsageRow
+from casona.records.usage import Ledger
 
 URL = "sqlite:///casona.db"
 
@@ -29,27 +30,6 @@ def database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
     return tmp_path / "usage.journal"
-
-
-def row(request_id: str, **changes: object) -> UsageRow:
-    values: dict[str, object] = {
-        "request_id": request_id,
-        "at": 1_800_000_000.25,
-        "key_id": "key_1",
-        "model": "llama3:8b",
-        "node": "engine",
-        "zone": "local",
-        "route": "/v1/chat/completions",
-        "prompt_tokens": 100,
-        "completion_tokens": 20,
-        "cached_tokens": 64,
-        "counted": "node",
-        "first_token_ms": 12.5,
-        "total_ms": 250.0,
-        "ended": "done",
-        "status": 200,
-    }
-    return UsageRow(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def stored(database: Database) -> list[str]:
@@ -186,13 +166,13 @@ WRITER = """
 import sys, pathlib
 from casona.records import usage
 from casona.records.database import open_database
-import test_records_usage as tests
+from tests.records.usage_rows import row
 usage.SETTLE_S = 0.005
 home = pathlib.Path(sys.argv[1])
-ledger = usage.Ledger(open_database(tests.URL, home), home / "usage.journal")
+ledger = usage.Ledger(open_database("sqlite:///casona.db", home), home / "usage.journal")
 for number in range(10**9):
     name = f"{sys.argv[2]}_{number:08}"
-    ledger.record(tests.row(name))
+    ledger.record(row(name))
     print(name, flush=True)
 """
 
@@ -204,7 +184,7 @@ def test_a_kill_loses_no_settled_row(tmp_path: Path, journal: Path) -> None:
             [sys.executable, "-c", WRITER, str(tmp_path), f"req_{life}"],
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         )
         assert writer.stdout
         wanted = 700 + 331 * life  # killed at another moment of the ledger's round each time

@@ -115,8 +115,8 @@ def hashed(secret: str) -> bytes:
 
 
 def _drawn(name: str, models: Sequence[str], *, max_zone: Zone | None, admin: bool, secret: str) -> Key:
-    if not name.strip() or len(name) > MAX_NAME_CHARS or not name.isprintable():
-        raise BadRequest(f"name: must be 1 to {MAX_NAME_CHARS} printable characters", param="name")
+    if not name.strip() or len(name) > MAX_NAME_CHARS or not name.isprintable() or "/" in name:
+        raise BadRequest(f"name: must be 1 to {MAX_NAME_CHARS} printable characters, without /", param="name")
     if any(not model.strip() or not model.isprintable() for model in models):
         raise BadRequest("models: must be names of models", param="models")
     return Key(
