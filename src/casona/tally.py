@@ -7,7 +7,7 @@ from typing import Literal
 
 from casona.exchange.errors import CasonaError
 from casona.exchange.events import Event, Finished, Started, Usage, Warned
-from casona.policy.keys import Key
+from casona.exchange.keys import Key
 from casona.records.usage import UsageRow
 from casona.routing.place import Place
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -39,6 +39,9 @@ from casona.web.asgi import App, Scope
 from casona.web.chat import ChatDoor
 from casona.web.front import HealthRoutes, ModelRoutes
 from casona.web.server import bind, server, url_of
+
+if TYPE_CHECKING:
+    from fastapi import Request
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +105,21 @@ def opened(home: Home, settings: Settings, what: str) -> Iterator[House]:
         )
 
 
+class OnFirstNeed:
+    """Something built once, in a thread, when it is first asked for."""
+
+    def __init__(self, build: Callable[[], App]) -> None:
+        self._build = build
+        self._built: App | None = None
+        self._building = asyncio.Lock()
+
+    async def __call__(self) -> App:
+        async with self._building:
+            if self._built is None:
+                self._built = await asyncio.to_thread(self._build)
+        return self._built
+
+
 @asynccontextmanager
 async def running(house: House) -> AsyncIterator[App]:
     """The house at work: its engine and nodes joined, its front door ready to be listened at."""
@@ -131,11 +149,30 @@ def front_door(house: House) -> FrontDoor:
         ("HEAD", "/"): health.root,
     }
 
-    async def rooms() -> App:
-        raise NotImplementedError
-
     return FrontDoor(
-        exact, {("GET", "/v1/models/"): models.one}, rooms, cors_origins=settings.server.cors_origins
+        exact,
+        {("GET", "/v1/models/"): models.one},
+        OnFirstNeed(lambda: rooms(house)),
+        identify=house.identify,
+        cors_origins=settings.server.cors_origins,
+    )
+
+
+def rooms(house: House) -> App:
+    """The administration and the library. FastAPI comes with them, hence the late imports."""
+    from casona.web.admin import admin_router
+    from casona.web.rooms import Rooms
+    from casona.web.rooms import rooms as application
+
+    def caller(request: "Request") -> Key:
+        return house.identify(request.scope)
+
+    routers = [admin_router(house.database, house.keyring, house.ledger, caller)]
+    limits = house.settings.server
+    return Rooms(
+        application(routers),
+        max_body_bytes=limits.max_body_bytes,
+        max_upload_bytes=limits.max_upload_bytes,
     )
 
 

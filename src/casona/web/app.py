@@ -13,6 +13,7 @@ import msgspec
 
 from casona.dialects import openai_answer
 from casona.exchange.errors import BadRequest, CasonaError, NotFound
+from casona.exchange.keys import Key
 from casona.web.asgi import JSON, App, Headers, Receive, Scope, Send, header, new_request_id, send_whole
 from casona.web.connection import KEY, Connection
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 ROOMS = ("/rag/", "/library/", "/admin/", "/docs", "/openapi.json")
 
 Rooms = Callable[[], Awaitable[App]]
+Identify = Callable[[Scope], Key]
 
 
 class FrontDoor:
@@ -32,8 +34,10 @@ class FrontDoor:
         prefixes: Mapping[tuple[str, str], App],
         rooms: Rooms,
         *,
+        identify: Identify,
         cors_origins: Sequence[str],
     ) -> None:
+        self.identify = identify
         self.exact = dict(exact)
         self.prefixes = dict(prefixes)
         self.rooms = rooms
@@ -56,6 +60,8 @@ class FrontDoor:
             await self._preflight(scope, send)
             return
         handler = self.exact.get((method, path)) or self._by_prefix(scope, method, path)
+        if handler is None:
+            self.identify(scope)  # strangers are not told what is here
         if handler is None and (path + "/").startswith(ROOMS):
             handler = await self.rooms()
             scope["path"], scope["raw_path"] = path, path.encode()

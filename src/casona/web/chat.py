@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from casona.dialects.base import Dialect
 from casona.exchange.errors import CasonaError, NodeRefused
-from casona.policy.keys import Key
+from casona.exchange.keys import Key
 from casona.serve import Answer, Desk
 from casona.tally import Call
 from casona.web.asgi import JSON, Headers, HungUp, Receive, Scope, Send, new_request_id, read_body, send_whole

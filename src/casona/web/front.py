@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from casona.exchange.errors import ModelNotFound
+from casona.exchange.keys import Key
 from casona.exchange.zones import Zone
-from casona.policy.keys import Key
 from casona.policy.zones import strictest
 from casona.routing.catalog import Catalog, Entry
 from casona.web.asgi import JSON, Receive, Scope, Send, header, send_whole
