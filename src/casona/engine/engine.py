@@ -19,6 +19,7 @@ from casona.engine.keep_alive import keep_alive_s
 from casona.engine.launch import launch, trial
 from casona.engine.listing import EngineModel, listed
 from casona.engine.loaded import Lease, Loaded
+from casona.engine.manifest import names
 from casona.engine.plan import Extras, Planner
 from casona.engine.process import Child, ChildFailed
 from casona.engine.room import Room
@@ -83,10 +84,10 @@ class Engine:
 
     def unload(self, name: str) -> bool:
         """Let a loaded model go as soon as nobody uses it. False if it is not loaded."""
-        loaded = self._current.get(name)
-        if loaded is None or loaded.state != "ready":
+        found = [self._current[one] for one in names(name) if one in self._current]
+        if not found or found[0].state != "ready":
             return False
-        self._retire(loaded)
+        self._retire(found[0])
         return True
 
     def models(self) -> tuple[EngineModel, ...]:
@@ -195,6 +196,9 @@ class Engine:
             until_s = time.monotonic() + FAILURE_KEPT_S
             self._failures[loaded.name] = _Failure(loaded.file.digest, loaded.fault, until_s)
             _log.error("%s was not loaded: %s", loaded.name, loaded.fault)
+        except Exception as error:  # noqa: BLE001 - the edge of a task nobody else looks at
+            loaded.fault = f"met a fault of ours: {error!r}"
+            _log.exception("%s was not loaded", loaded.name)
         finally:
             if loaded.state != "ready":
                 self._gone(loaded)
@@ -233,7 +237,7 @@ class Engine:
 
     async def _planner(self) -> Planner:
         """Ask the machine and the engines once; whoever comes meanwhile waits for the same answer."""
-        if self._planning is None or self._planning.cancelled():
+        if self._planning is None or _failed(self._planning):
             self._planning = asyncio.create_task(self._plan_for_machine())
         return await asyncio.shield(self._planning)
 
@@ -246,7 +250,7 @@ class Engine:
 
     def _listed(self, file: ModelFile) -> EngineModel:
         planning = self._planning
-        planner = planning.result() if planning and planning.done() and not planning.cancelled() else None
+        planner = planning.result() if planning and planning.done() and not _failed(planning) else None
         broken, sizing = file.broken, None
         if planner and not broken:
             if file.digest not in self._sizings:
@@ -270,6 +274,10 @@ class Engine:
         return task
 
 
+def _failed(task: asyncio.Task[Any]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
 def _sized(planner: Planner, file: ModelFile) -> Sizing | str:
     try:
         return planner.size(file, Extras())
@@ -279,7 +287,7 @@ def _sized(planner: Planner, file: ModelFile) -> Sizing | str:
 
 def _still_loading(loaded: Loaded) -> NoNodeReady:
     progress = loaded.progress()
-    if loaded.child is None:
+    if loaded.child is None and loaded.sizing:
         return NoNodeReady(
             f"the model {loaded.name!r} waits for memory that other models use", retry_after_s=5
         )

@@ -11,7 +11,7 @@ from typing import Literal
 from casona.engine.evict import Occupant
 from casona.engine.process import Child
 from casona.engine.shelf import ModelFile
-from casona.engine.sizing import Sizing
+from casona.engine.sizing import PROCESS_BYTES, Sizing
 
 State = Literal["loading", "ready", "draining", "gone"]
 _ids = count()
@@ -72,7 +72,8 @@ class Loaded:
         """
         if self.state != "loading" or self.child is None:
             return None
-        return min(0.99, self.child.resident_bytes() / max(1, self.file.size_bytes))
+        there = max(0, self.child.resident_bytes() - PROCESS_BYTES)
+        return min(0.99, there / max(1, self.file.size_bytes))
 
     def expire_after(self, seconds: float, then: Callable[[], None]) -> None:
         """Call `then` when it has been unused for so long."""

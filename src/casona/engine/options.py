@@ -104,10 +104,6 @@ def _on_processor(plan: LaunchPlan) -> bool | None:
     return True if plan.devices == ("none",) else None
 
 
-def _off_processor(plan: LaunchPlan) -> bool | None:
-    return None if plan.gpu_layers else True
-
-
 OPTIONS = (
     Option(value=lambda p: p.model, attribute="model.path", flags=("--model",), needed=True),
     Option(value=lambda p: {p.name}, attribute="model_alias"),

@@ -14,7 +14,8 @@ from casona.settings import Engine as EngineSettings
 
 # A processor reads 10 to 200 tokens a second of a 7B model, and no faster in larger batches.
 CPU_BATCH_TOKENS = 256
-BATCH_TOKENS = {"metal": 512}
+USUAL_BATCH_TOKENS = 2048
+BATCH_TOKENS = {"metal": 512, "cpu": 512}
 VOCABULARY_DIFFERENCE = 128  # llama.cpp's SPEC_VOCAB_MAX_SIZE_DIFFERENCE
 _log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Planner:
             cache_type_v=settings.cache_type_v,
             cache_mib=sizing.cache_bytes // 2**20,
             checkpoints=sizing.checkpoints,
-            batch_tokens=BATCH_TOKENS.get(self.backend.name, 2048) if sizing.gpu_layers else CPU_BATCH_TOKENS,
+            batch_tokens=self._batch_tokens(file, sizing),
             mmproj=str(file.mmproj or ""),
             loras=tuple(map(str, extras.loras)),
             draft=str(extras.draft or ""),
@@ -97,6 +98,11 @@ class Planner:
             return f"cpu, {self._settings.threads or self.machine.cores} threads"
         names = dict.fromkeys(one.description or one.name for one in self.backend.devices)
         return f"{self.backend.name} ({', '.join(names)})"
+
+    def _batch_tokens(self, file: ModelFile, sizing: Sizing) -> int:
+        if sizing.gpu_layers or file.mmproj:  # some read an image in one piece
+            return BATCH_TOKENS.get(self.backend.name, USUAL_BATCH_TOKENS)
+        return CPU_BATCH_TOKENS
 
     def _devices(self) -> tuple[str, ...]:
         if self.backend.devices:

@@ -31,7 +31,7 @@ class Room:
             while True:
                 change = self._change
                 left_s = begun_s + self._evict_wait_s - time.monotonic()
-                if self._step(loaded, budget_bytes, may_drain=left_s <= 0):
+                if self._step(loaded, budget_bytes, may_drain=left_s <= 0 and loaded.waiters > 0):
                     return
                 with suppress(TimeoutError):
                     async with asyncio.timeout(left_s if left_s > 0 else None):
