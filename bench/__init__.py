@@ -1,0 +1,1 @@
+"""Benchmarks of Casona against its peers, by one command: `make bench`. Read `__main__.py` first."""
