@@ -68,8 +68,12 @@ class Cancel:
             if self._socket is not None:
                 _shut(self._socket)
 
+    @property
+    def told(self) -> bool:
+        return self._event.is_set()
+
     def check(self) -> None:
-        if self._event.is_set():
+        if self.told:
             raise Cancelled
 
     def wait(self, seconds: float) -> None:
