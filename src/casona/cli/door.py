@@ -56,7 +56,7 @@ def open_door(home: Home, environ: Mapping[str, str] = os.environ) -> Door:
         if announcement is not None and _is_true(announcement):
             return Door(announcement.url, _key_of(home, environ))
         try:
-            return _of_its_own(home)
+            return _of_its_own(home, environ)
         except HouseInUse:
             if time.monotonic() > deadline:
                 raise
@@ -72,11 +72,11 @@ def _elsewhere(url: str, api_key: str | None) -> Door:
     return Door(url, api_key)
 
 
-def _of_its_own(home: Home) -> Door:
+def _of_its_own(home: Home, environ: Mapping[str, str]) -> Door:
     from casona import wiring
 
     stack = ExitStack()
-    house = stack.enter_context(wiring.temporary_house(home))
+    house = stack.enter_context(wiring.temporary_house(home, environ))
     return Door(house.url, house.api_key, stack=stack)
 
 

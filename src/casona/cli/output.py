@@ -59,7 +59,7 @@ def _print_fitting(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> 
 
 def _is_number(rows: Sequence[Sequence[object]], place: int) -> bool:
     values = [row[place] for row in rows if row[place] is not None]
-    return bool(values) and all(isinstance(value, int | float) for value in values)
+    return bool(values) and all(type(value) in (int, float) for value in values)  # yes and no are no numbers
 
 
 def _cell(value: object) -> str:

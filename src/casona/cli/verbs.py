@@ -50,10 +50,10 @@ class Verbs(click.Group):
             with formatter.section("Commands"):
                 formatter.write_dl(rows)
 
-    def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> NoReturn:
-        extra["standalone_mode"] = False
+    def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> NoReturn:
+        extra |= {"standalone_mode": False, "prog_name": self.name}
         try:
-            code = super().main(args, *more, **extra)
+            code = super().main(args, **extra)
             sys.stdout.flush()
         except (click.Abort, KeyboardInterrupt):
             sys.exit(INTERRUPTED)
@@ -93,6 +93,8 @@ def _sentence(fault: Exception) -> str:
     if isinstance(fault, click.UsageError) and fault.ctx is not None:
         message = fault.format_message().rstrip(".")
         return f"{message[:1].lower()}{message[1:]} (see `{fault.ctx.command_path} --help`)"
+    if isinstance(fault, OSError) and fault.filename and fault.strerror:
+        return f"{fault.filename}: {fault.strerror}"
     return fault.format_message() if isinstance(fault, click.ClickException) else str(fault)
 
 
