@@ -141,7 +141,6 @@ def front_door(house: House) -> FrontDoor:
     models = ModelRoutes(catalog=house.catalog, identify=house.identify, max_zone=settings.privacy.max_zone)
     health = HealthRoutes(describe=lambda: describe(house), identify=house.identify)
     exact: dict[tuple[str, str], App] = {
-        ("POST", "/v1/chat/completions"): chat,
         ("GET", "/v1/models"): models.listed,
         ("GET", "/health"): health.health,
         ("GET", "/ready"): health.ready,
@@ -150,6 +149,7 @@ def front_door(house: House) -> FrontDoor:
     }
 
     return FrontDoor(
+        {("POST", "/v1/chat/completions"): chat},
         exact,
         {("GET", "/v1/models/"): models.one},
         OnFirstNeed(lambda: rooms(house)),
@@ -224,13 +224,13 @@ def temporary_house(home: Home, environ: Mapping[str, str] = os.environ) -> Iter
     with opened(home, configuration.settings, "a command") as house:
         listening = bind("127.0.0.1", 0)
         url = url_of(listening)
-        runner = _Runner(house, listening)
+        runner = Background(house, listening)
         with home.announced(url, house.instance), runner:
             yield Temporary(url, house.keyring.lend())
 
 
-class _Runner:
-    """A server in a thread of its own."""
+class Background:
+    """A house at work in a thread of its own, for as long as the context lasts."""
 
     def __init__(self, house: House, listening: socket.socket) -> None:
         self._house = house

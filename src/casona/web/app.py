@@ -14,7 +14,19 @@ import msgspec
 from casona.dialects import openai_answer
 from casona.exchange.errors import BadRequest, CasonaError, NotFound
 from casona.exchange.keys import Key
-from casona.web.asgi import JSON, App, Headers, Receive, Scope, Send, header, new_request_id, send_whole
+from casona.web.asgi import (
+    JSON,
+    App,
+    Headers,
+    HungUp,
+    Receive,
+    Scope,
+    Send,
+    header,
+    new_request_id,
+    send_whole,
+)
+from casona.web.chat import UNEXPECTED
 from casona.web.connection import KEY, Connection
 
 log = logging.getLogger(__name__)
@@ -26,10 +38,13 @@ Identify = Callable[[Scope], Key]
 
 
 class FrontDoor:
-    """`exact` maps (method, path) to handlers, `prefixes` (method, prefix) to those that read the rest."""
+    """`hot` and `exact` map (method, path) to handlers, `prefixes` (method, prefix) to those that read
+    the rest of the path. The hot ones see to their errors and hang-ups themselves.
+    """
 
     def __init__(
         self,
+        hot: Mapping[tuple[str, str], App],
         exact: Mapping[tuple[str, str], App],
         prefixes: Mapping[tuple[str, str], App],
         rooms: Rooms,
@@ -38,6 +53,7 @@ class FrontDoor:
         cors_origins: Sequence[str],
     ) -> None:
         self.identify = identify
+        self.hot = dict(hot)
         self.exact = dict(exact)
         self.prefixes = dict(prefixes)
         self.rooms = rooms
@@ -48,7 +64,7 @@ class FrontDoor:
             return
         if self.origins:
             send = self._with_cors(scope, send)
-        handler = self.exact.get((scope["method"], scope["path"]))
+        handler = self.hot.get((scope["method"], scope["path"]))
         if handler is not None:
             await handler(scope, receive, send)
             return
@@ -59,7 +75,8 @@ class FrontDoor:
         if method == "OPTIONS":
             await self._preflight(scope, send)
             return
-        handler = self.exact.get((method, path)) or self._by_prefix(scope, method, path)
+        handler = self.hot.get((method, path)) or self.exact.get((method, path))
+        handler = handler or self._by_prefix(scope, method, path)
         if handler is None:
             self.identify(scope)  # strangers are not told what is here
         if handler is None and (path + "/").startswith(ROOMS):
@@ -78,7 +95,7 @@ class FrontDoor:
         return None
 
     def _unknown(self, method: str, path: str) -> CasonaError:
-        others = sorted({wanted for wanted, known in self.exact if known == path})
+        others = sorted({wanted for wanted, known in [*self.hot, *self.exact] if known == path})
         if others:
             error: CasonaError = MethodNotAllowed(f"{method} is not for {path}; use {' or '.join(others)}")
         else:
@@ -95,9 +112,14 @@ class FrontDoor:
             await handler(scope, receive, send)
         except CasonaError as error:
             await refuse(error, send)
+        except HungUp:
+            log.debug("%s: the client left before its request was whole", scope["path"])
         except asyncio.CancelledError:
             if connection is None or not connection.transport.is_closing():
                 raise
+        except Exception:
+            log.exception("%s %s failed", scope["method"], scope["path"])
+            await refuse(CasonaError(UNEXPECTED), send)
         finally:
             if connection is not None:
                 connection.on_hang_up = None

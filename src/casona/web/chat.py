@@ -13,6 +13,8 @@ from casona.tally import Call
 from casona.web.asgi import JSON, Headers, HungUp, Receive, Scope, Send, new_request_id, read_body, send_whole
 from casona.web.connection import KEY, Connection
 
+UNEXPECTED = "something went wrong in the house; its log says what"
+
 log = logging.getLogger(__name__)
 
 Identify = Callable[[Scope], Key]
@@ -42,6 +44,9 @@ class ChatDoor:
             if connection is None or not connection.transport.is_closing():
                 raise
             log.debug("%s: the client hung up", request_id)
+        except Exception:
+            log.exception("%s failed", request_id)
+            await self._refuse(request_id, CasonaError(UNEXPECTED), send)
         finally:
             if connection is not None:
                 connection.on_hang_up = None
@@ -55,10 +60,16 @@ class ChatDoor:
             await send_whole(send, 200, headers, answer.body)
             return
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        async with aclosing(answer.body) as pieces:
-            async for piece in pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        try:
+            async with aclosing(answer.body) as pieces:
+                async for piece in pieces:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+        except Exception:  # the status is spent, so this edge is here
+            log.exception("%s broke in its stream", request_id)
+            last = self.dialect.error_event(CasonaError(UNEXPECTED))
+        else:
+            last = b""
+        await send({"type": "http.response.body", "body": last})
 
     async def _refuse(self, request_id: str, error: CasonaError, send: Send) -> None:
         headers: Headers = [(b"content-type", JSON), (b"x-request-id", request_id.encode())]
