@@ -44,7 +44,7 @@ ROOMS: dict[str, set[str]] = {
         ),
         *("records", "library", "tally", "serve", "web"),
     },
-    "cli": {"exchange", "settings", "logs", "configuration", "home", "wiring"},
+    "cli": {"exchange", "settings", "logs", "configuration", "home", "web", "wiring"},
     "__main__": {"cli"},
 }
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import secrets
 import socket
 import threading
@@ -218,7 +217,7 @@ class Temporary:
 
 
 @contextmanager
-def temporary_house(home: Home, environ: Mapping[str, str] = os.environ) -> Iterator[Temporary]:
+def temporary_house(home: Home, environ: Mapping[str, str]) -> Iterator[Temporary]:
     """Run a house inside this process, on a free loopback port, for as long as the context lasts."""
     configuration = read(home.path, environ)
     with opened(home, configuration.settings, "a command") as house:
@@ -291,7 +290,7 @@ async def _greet(house: House, url: str, greet: Callable[[str], None]) -> None:
         greet("no model yet")
 
 
-def configuration(home: Home, environ: Mapping[str, str] = os.environ) -> Configuration:
+def configuration(home: Home, environ: Mapping[str, str]) -> Configuration:
     """The settings of a house. Raises ConfigurationError."""
     home.create()
     return read(home.path, environ)
