@@ -134,6 +134,7 @@ class Engine:
         assert loaded.job
         left_s = max(0, until_s - time.monotonic())
         loaded.waiters += 1
+        self._room.changed()  # for one that somebody waits for, more is done
         try:
             await asyncio.wait({loaded.job}, timeout=None if math.isinf(left_s) else left_s)
         finally:
