@@ -138,13 +138,20 @@ def test_the_environment_names_the_house() -> None:
     assert home_of("keys", "show") == Path(os.environ["CASONA_HOME"])
 
 
-PROGRAM = [sys.executable, "-m", "casona"]
+PRINTING = """
+import click
+from casona.cli import main
+main.get_command = lambda context, name: click.Command("keys", callback=lambda: print("a key"))
+main(["keys"])
+"""
 
 
-def test_a_reader_that_leaves_is_no_error_worth_a_word() -> None:
+@pytest.mark.parametrize("arguments", [["-m", "casona", "--help"], ["-c", PRINTING]])
+def test_a_reader_that_leaves_is_no_error_worth_a_word(arguments: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    run = subprocess.run([*PROGRAM, "--help"], stdout=writer, stderr=subprocess.PIPE)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    run = subprocess.run([sys.executable, *arguments], stdout=writer, stderr=subprocess.PIPE, env=buffered)
     os.close(writer)
     assert (run.returncode, run.stderr) == (1, b"")
 

@@ -125,6 +125,16 @@ def test_a_damaged_database_is_refused_and_left_as_it_is(tmp_path: Path, damage:
     assert file.read_bytes() == broken
 
 
+def test_damage_that_nothing_has_met_yet_is_refused(tmp_path: Path) -> None:
+    database = open_database(URL, tmp_path)
+    with database.write() as connection:
+        connection.execute(insert(usage), [row(f"req_{number}") for number in range(500)])
+    database.close()
+    file = tmp_path / "casona.db"
+    file.write_bytes(file.read_bytes()[:-4096] + b"\xa5" * 4096)
+    assert refused(tmp_path).startswith("it is damaged; ")
+
+
 def test_a_database_of_a_newer_casona_is_refused(tmp_path: Path) -> None:
     opened(tmp_path)
     with sqlite3.connect(tmp_path / "casona.db") as future:

@@ -125,9 +125,8 @@ class Client:
     ) -> http.client.HTTPResponse:
         key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         target = urlsplit(self.url).path + path
-        with suppress(
-            BrokenPipeError, ConnectionResetError
-        ):  # refused before it was read: the answer says why
+        # Refused before it was read to its end: the answer, which is there already, says why.
+        with suppress(BrokenPipeError, ConnectionResetError):
             connection.request(method, target, body, {**headers, **key, "Connection": "close"})
         response = connection.getresponse()
         if response.status >= http.client.BAD_REQUEST:

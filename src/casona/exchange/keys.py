@@ -31,7 +31,7 @@ class Key:
         if not self.models or model in self.models:
             return True
         base, _, node = model.rpartition("@")
-        names = {_whole(model), _whole(base)} if node and base else {_whole(model)}
+        names = {_whole(model), _whole(base)} if node else {_whole(model)}
         return any(_whole(allowed) in names for allowed in self.models)
 
     def require_model(self, model: str) -> None:
