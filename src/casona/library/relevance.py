@@ -10,6 +10,7 @@ model, which is told to refuse as well.
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import PurePath
 
 from casona.library.hit import Hit
 from casona.library.language import language_of
@@ -43,13 +44,18 @@ def relevance(question: str, hits: Sequence[Hit]) -> float:
         return 2.0
     best, pairs_found, names_found, names_asked = 0.0, 0.0, 0.0, False
     for language, wanted in asked.items():
-        told = [terms(hit.content, language) for hit in hits if hit.language == language]
+        told = [terms(_all_told(hit), language) for hit in hits if hit.language == language]
         best = max(best, max(_covered(wanted, set(each)) for each in told))
         pairs_found = max(pairs_found, _pairs_covered(wanted, told))
         if names := _names(question, language):
             names_asked = True
             names_found = max(names_found, len(names.intersection(*[set().union(*told)])) / len(names))
     return best + pairs_found - (_NAMES_WEIGHT * (1 - names_found) if names_asked else 0)
+
+
+def _all_told(hit: Hit) -> str:
+    """The passage with what it stands under: a speech need not name its speaker in each paragraph."""
+    return "\n".join((hit.content, *hit.heading, PurePath(hit.source).stem))
 
 
 def weight(term: str) -> int:

@@ -69,8 +69,8 @@ def decode(data: bytes, *, declared: str = "") -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start >= len(data) - 3 and error.reason == "unexpected end of data":
-            return data.decode("utf-8", "replace")  # cut in its last character
+        if error.reason == "unexpected end of data" and not data[: error.start].isascii():
+            return data.decode("utf-8", "replace")  # UTF-8 cut in its last character
     if _is_text_encoding(declared):
         return data.decode(declared, "replace")
     _refuse_binary(data)

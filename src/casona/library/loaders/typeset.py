@@ -10,6 +10,7 @@ from casona.library.loaders.characters import clean
 
 _HYPHEN = re.compile("(.?)\ufffe(.?)", re.S)
 _BULLET = re.compile(r"(?:[•◦▪●○■□–—*\-‣⁃]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s")
+_WIDEST_LEADING = 2.6
 _SENTENCE_END = tuple('.!?:;。！？…"”»)')
 
 
@@ -85,11 +86,13 @@ def _joined(match: re.Match[str]) -> str:
 
 
 def _leading(lines: list[Line]) -> float:
-    """The commonest distance of two lines, in points."""
+    """The commonest distance of two lines, in points; the smaller one where two are as common."""
     steps = Counter(
-        round(a.bottom - b.top, 1) for a, b in pairwise(lines) if 0 < a.bottom - b.top < 4 * max(a.size, 1)
+        round(above.bottom - line.top, 1)
+        for above, line in pairwise(lines)
+        if 0.5 * line.size < above.bottom - line.top < _WIDEST_LEADING * line.size
     )
-    return steps.most_common(1)[0][0] if steps else 0.0
+    return min(steps, key=lambda step: (-steps[step], step), default=0.0)
 
 
 def _starts_paragraph(before: Line, line: Line, leading: float) -> bool:
