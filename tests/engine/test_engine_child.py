@@ -118,7 +118,7 @@ def start(*, parent: int | None = None, **plan: str | int) -> subprocess.Popen[b
         "plan": asdict(LaunchPlan(**{"name": "tiny", "model": "tiny.gguf", **plan})),  # type: ignore[arg-type]
         "api_key": "secret",
         "parent": parent or os.getpid(),
-        "flags": [],
+        "program": [],
     }
     assert process.stdin
     process.stdin.write(json.dumps(orders).encode() + b"\n")

@@ -20,19 +20,19 @@ import threading
 from dataclasses import dataclass
 from typing import Any, NoReturn, TextIO
 
-from casona.engine.options import LaunchPlan, arguments, common_params
+from casona.engine.options import LaunchPlan, common_params
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
-    """`flags` are those that the plan's program knows; empty for the built-in server."""
+    """`program` is the llama-server to become, with its arguments; empty for the built-in server."""
 
     plan: LaunchPlan
     api_key: str
     parent: int
-    flags: tuple[str, ...] = ()
+    program: tuple[str, ...] = ()
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
         return
     orders = _parse(line)
     _end_with(orders.parent)
-    if orders.plan.program:
+    if orders.program:
         _become(orders, report)
     _serve(orders, report)
 
@@ -55,7 +55,7 @@ def _parse(line: str) -> Orders:
     plan: dict[str, Any] = {
         key: tuple(v) if isinstance(v, list) else v for key, v in fields.pop("plan").items()
     }
-    return Orders(plan=LaunchPlan(**plan), **fields | {"flags": tuple(fields["flags"])})
+    return Orders(plan=LaunchPlan(**plan), **fields | {"program": tuple(fields["program"])})
 
 
 def _private_stdout() -> TextIO:
@@ -113,10 +113,9 @@ def _become(orders: Orders, report: TextIO) -> NoReturn:
         port = probe.getsockname()[1]
     _report(report, url=f"http://127.0.0.1:{port}", ready=False)
     own = {key: value for key, value in os.environ.items() if not key.startswith("LLAMA_ARG_")}
-    argv = [orders.plan.program, *arguments(orders.plan, orders.flags)]
     os.execve(  # noqa: S606 - no shell is wanted
-        orders.plan.program,
-        [*argv, "--host", "127.0.0.1", "--port", str(port)],
+        orders.program[0],
+        [*orders.program, "--host", "127.0.0.1", "--port", str(port)],
         own | {"LLAMA_API_KEY": orders.api_key},  # not on the command line, which every user can read
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from casona.engine import probe
 from casona.engine.gguf import BrokenModel, Header, read_header
 from casona.engine.loaded import Loaded
-from casona.engine.options import LaunchPlan, UnknownOption
+from casona.engine.options import LaunchPlan, UnknownOption, arguments
 from casona.engine.plan import Extras, Planner
 from casona.engine.process import Child, ChildFailed
 from casona.engine.room import Room
@@ -92,7 +92,8 @@ async def _start(loaded: Loaded, plan: LaunchPlan, planner: Planner) -> Child:
     while True:
         tries -= 1
         try:
-            child = loaded.child = await Child.start(plan, tuple(program.flags) if program else ())
+            command = [str(program.path), *arguments(plan, program.flags)] if program else []
+            child = loaded.child = await Child.start(plan, command)
             await child.ready()
         except (OSError, UnknownOption) as error:
             raise ChildFailed(str(error)) from error

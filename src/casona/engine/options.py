@@ -22,8 +22,7 @@ class LaunchPlan:
     `context_tokens` is what each of the `parallel` slots has for itself. `devices` names llama.cpp
     devices such as CUDA0; () leaves them to llama.cpp, ("none",) is the processor alone. `checkpoints` are
     kept of each slot by models whose cache can't be rewound. `batch_tokens` of a prompt are read before
-    anything else is looked at: a hang-up, or other slots. `program` is the llama-server to run, "" the
-    built-in one.
+    anything else is looked at: a hang-up, or other slots.
     """
 
     name: str
@@ -44,7 +43,6 @@ class LaunchPlan:
     loras: tuple[str, ...] = ()
     draft: str = ""
     draft_tokens: int = 16
-    program: str = ""
 
 
 class UnknownOption(ValueError):

@@ -51,7 +51,7 @@ class Planner:
         return size(weights, self._settings, self.budget, on_gpu=bool(self.backend.devices))
 
     def plan(self, file: ModelFile, sizing: Sizing, extras: Extras) -> LaunchPlan:
-        settings, program = self._settings, self.backend.program
+        settings = self._settings
         flash = settings.flash_attention
         if flash == "auto" and settings.cache_type_v not in ("f32", "f16", "bf16"):
             flash = "on"  # llama.cpp quantises values only with it
@@ -74,7 +74,6 @@ class Planner:
             loras=tuple(map(str, extras.loras)),
             draft=str(extras.draft or ""),
             draft_tokens=settings.speculative.max_tokens,
-            program=str(program.path) if program else "",
         )
 
     def extras(self, file: ModelFile) -> Extras:

@@ -46,11 +46,12 @@ class Child:
         self.ended = asyncio.create_task(self._watch())
 
     @classmethod
-    async def start(cls, plan: LaunchPlan, flags: Sequence[str] = ()) -> "Child":
+    async def start(cls, plan: LaunchPlan, program: Sequence[str] = ()) -> "Child":
+        """`program` is a llama-server with its arguments, to be run instead of the built-in one."""
         process = await spawn()
         api_key = secrets.token_urlsafe(32)
         child = cls(plan, process, api_key)
-        orders = {"plan": asdict(plan), "api_key": api_key, "parent": os.getpid(), "flags": list(flags)}
+        orders = {"plan": asdict(plan), "api_key": api_key, "parent": os.getpid(), "program": list(program)}
         assert process.stdin
         process.stdin.write(json.dumps(orders).encode() + b"\n")
         return child
