@@ -198,7 +198,7 @@ def _scratch_width(header: Header) -> int:
     experts_used = _own(header, "expert_used_count")
     expert_width = _own(header, "expert_feed_forward_length") or header.feed_forward_length
     experts = experts_used * (3 * expert_width + header.embedding_length)
-    heads = header.heads * max(header.key_length, header.value_length)
+    heads = header.heads * (header.key_length + header.value_length)
     states = 6 * _own(header, "ssm.inner_size")
     return max(2 * header.feed_forward_length, experts, heads) + states + 10 * header.embedding_length
 
