@@ -5,6 +5,7 @@ from the file names, so Alembic, which takes longer to import than all of this t
 when there is something to do.
 """
 
+import logging
 from functools import cache
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def migrate(connection: Connection) -> None:
     from alembic.command import upgrade
     from alembic.config import Config
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # its steps are no news to the owner of a house
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection

@@ -3,7 +3,7 @@
 from typing import Any, Literal, get_args
 
 import msgspec
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import BigInteger, ColumnElement, case, cast, func, select
 
 from casona.records.database import Database
 from casona.records.tables import keys, usage
@@ -33,7 +33,7 @@ def totals(database: Database, *, by: By, since: float = 0.0) -> list[Total]:
             what,
             func.count().label("requests"),
             func.sum(case((usage.c.ended.in_(("error", "refused")), 1), else_=0)).label("failed"),
-            *(func.sum(usage.c[name]).label(name) for name in _SUMMED),
+            *(cast(func.sum(usage.c[name]), BigInteger).label(name) for name in _SUMMED),
             func.avg(func.nullif(usage.c.first_token_ms, 0)).label("mean_first_token_ms"),
         )
         .select_from(usage.outerjoin(keys, keys.c.id == usage.c.key_id))

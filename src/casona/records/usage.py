@@ -57,7 +57,7 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fa
 
 
 class Ledger:
-    """Records usage. One for a house: the journal is its alone. Rows left by a crash are moved at start.
+    """Records usage. One for a house: the journal is its alone. Rows left by a crash are moved soon after.
 
     Raises CasonaError when the journal cannot be opened.
     """
@@ -70,14 +70,13 @@ class Ledger:
             raise CasonaError(f"{journal_path} cannot be used: {fault.strerror}") from fault
         self._encode = msgspec.json.Encoder().encode
         self._unwritten: list[bytes] = []
-        self._waiting = False
+        self._waiting = True
         self._wake = threading.Event()
+        self._wake.set()  # a crash may have left rows
         self._ended = threading.Event()
         self._settling = threading.Lock()
         self._troubled = ""
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
-        if not self.settle():
-            self._wake.set()
         self._thread.start()
 
     def record(self, row: UsageRow) -> None:
