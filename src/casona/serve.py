@@ -15,11 +15,13 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from casona.dialects.base import Asked, Dialect
 from casona.exchange.errors import CasonaError, NodeFailed, NodeRefused
+from casona.exchange.events import Event, Started
+from casona.exchange.request import ChatRequest
 from casona.exchange.zones import Zone
 from casona.nodes.base import Ability, Reply
 from casona.nodes.openai import failure
@@ -85,6 +87,32 @@ class Desk:
             tally.settle()
             raise
 
+    async def events(self, call: Call, request: ChatRequest) -> AsyncGenerator[Event, None]:
+        """Run a request of the house's own making, such as a question about documents."""
+        tally = Tally(call, self.record, model=request.model)
+
+        async def run(place: Place) -> tuple[Event, AsyncGenerator[Event, None]]:
+            stream = _node_events(replace(request, model=place.model), place, tally)
+            return await anext(stream), stream
+
+        try:
+            places = await self.admit(call, request.model, "chat")
+            first, rest = await self._first(places, tally, run)
+            async with aclosing(rest):
+                yield first
+                async for event in rest:
+                    if tally.complete:
+                        tally.settle()
+                    yield event
+        except CasonaError as error:
+            tally.failed(error)
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            tally.ended = "done" if tally.complete else "hang_up"
+            raise
+        finally:
+            tally.settle()
+
     async def admit(self, call: Call, model: str, ability: Ability) -> Sequence[Place]:
         """The places this caller may use for this model, best first. Raises CasonaError."""
         call.key.require_model(model)
@@ -115,13 +143,9 @@ class Desk:
 
     async def _whole(self, dialect: Dialect, asked: Asked, places: Sequence[Place], tally: Tally) -> Answer:
         async def run(place: Place) -> bytes:
-            place.state.in_flight += 1
-            try:
-                if dialect.name in place.node.relays_whole:
-                    return await _relay_whole(dialect, asked, place, tally)
-                return await _translate_whole(dialect, asked, place, tally)
-            finally:
-                place.state.in_flight -= 1
+            relayed = dialect.name in place.node.relays_whole
+            lane = _relay_whole if relayed else _translate_whole
+            return await lane(dialect, asked, place, tally)
 
         body = await self._first(places, tally, run)
         tally.settle()
@@ -151,24 +175,37 @@ class Desk:
 
 
 async def _relay_whole(dialect: Dialect, asked: Asked, place: Place, tally: Tally) -> bytes:
-    reply = await place.node.relay(place.model, dialect.path, asked.relayed(place.model))
+    place.state.in_flight += 1
     try:
+        reply = await place.node.relay(place.model, dialect.path, asked.relayed(place.model))
         body = await reply.read()
     finally:
-        reply.close()
+        place.state.in_flight -= 1
     if reply.status != 200:
         raise failure(place.state.name, reply.status, body, dialect=dialect.name)
     tally.usage = usage_of(body)
     return body
 
 
+async def _node_events(request: ChatRequest, place: Place, tally: Tally) -> AsyncGenerator[Event, None]:
+    """A node's events from the first content on, noted as they pass."""
+    place.state.in_flight += 1
+    try:
+        async with aclosing(place.node.chat(request)) as events:
+            async for event in events:
+                tally.event(event)
+                if not isinstance(event, Started):
+                    yield event
+    finally:
+        place.state.in_flight -= 1
+
+
 async def _translate_whole(dialect: Dialect, asked: Asked, place: Place, tally: Tally) -> bytes:
     request, warnings = asked.translated(place.model)
     tally.warnings[:] = warnings
     whole = dialect.whole(asked, answer_id=tally.answer_id, created=int(time.time()))
-    async with aclosing(place.node.chat(request)) as events:
+    async with aclosing(_node_events(request, place, tally)) as events:
         async for event in events:
-            tally.event(event)
             whole.event(event)
     return whole.encode()
 
@@ -200,15 +237,10 @@ async def _translate_stream(dialect: Dialect, asked: Asked, place: Place, tally:
     request, warnings = asked.translated(place.model)
     tally.warnings[:] = warnings
     encoder = dialect.stream(asked, answer_id=tally.answer_id, created=int(time.time()))
-    place.state.in_flight += 1
-    try:
-        async with aclosing(place.node.chat(request)) as events:
-            async for event in events:
-                tally.event(event)
-                for piece in encoder.event(event):
-                    yield piece
-    finally:
-        place.state.in_flight -= 1
+    async with aclosing(_node_events(request, place, tally)) as events:
+        async for event in events:
+            for piece in encoder.event(event):
+                yield piece
 
 
 async def _pour(dialect: Dialect, opening: "asyncio.Future[Begun]", tally: Tally) -> Pieces:
