@@ -7,6 +7,7 @@ import click
 
 from casona.cli.door import Door, open_door
 from casona.cli.output import CliError, moment, print_json, print_table
+from casona.cli.sizes import gigabytes
 from casona.home import Home
 
 
@@ -86,7 +87,7 @@ def remove(home: Home, name: str, version: str, yes: bool, as_json: bool) -> Non
     if as_json:
         print_json(removed)
     else:
-        click.echo(f"removed {name}: {_size(removed['freed_bytes'])} freed")
+        click.echo(f"removed {name}: {gigabytes(removed['freed_bytes'])} freed")
 
 
 def _pulled(door: Door) -> list[str]:
@@ -118,7 +119,7 @@ def _updated(door: Door, name: str, as_json: bool) -> bool:
 def _row(model: dict[str, Any]) -> list[object]:
     return [
         model["name"],
-        _size(model["size_bytes"]),
+        gigabytes(model["size_bytes"]),
         model["quantisation"],
         model["context_tokens"] or None,
         model["origin"],
@@ -133,7 +134,7 @@ def _facts(model: dict[str, Any]) -> list[tuple[str, object]]:
         ("problem", model["broken"]),
         ("from", model["source"] or model["origin"]),
         ("licence", model["license"].strip().splitlines()[0] if model["license"].strip() else "not stated"),
-        ("size", _size(model["size_bytes"])),
+        ("size", gigabytes(model["size_bytes"])),
         ("context", f"{model['context_tokens']:,} tokens" if model["context_tokens"] else ""),
         ("architecture", model["architecture"]),
         ("parameters", f"{model['parameters'] / 1e9:.1f} billion" if model["parameters"] > 5e7 else ""),
@@ -145,7 +146,7 @@ def _facts(model: dict[str, Any]) -> list[tuple[str, object]]:
     ]
     facts += [("file", path) for path in model["files"]]
     facts += [
-        ("earlier", f"{one['digest'][:12]}, {_size(one['size_bytes'])}, pulled {moment(one['pulled'])}")
+        ("earlier", f"{one['digest'][:12]}, {gigabytes(one['size_bytes'])}, pulled {moment(one['pulled'])}")
         for one in model["previous"]
     ]
     return [(label, value) for label, value in facts if value]
@@ -160,12 +161,6 @@ def _abilities(model: dict[str, Any]) -> str:
 def _long(model: dict[str, Any]) -> str:
     text = str(model["license"]).strip()
     return text if "\n" in text else ""
-
-
-def _size(size_bytes: int) -> str:
-    from casona.engine.recommend import gigabytes
-
-    return gigabytes(size_bytes)
 
 
 def _safe(value: object) -> str:

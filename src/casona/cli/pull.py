@@ -1,9 +1,12 @@
 """`casona pull`: fetch a model."""
 
+from typing import Any
+
 import click
 
 from casona.cli.door import open_door
 from casona.cli.output import print_json, print_table
+from casona.cli.sizes import gigabytes
 from casona.home import Home
 
 
@@ -18,7 +21,7 @@ def pull(home: Home, name: str | None, recommend: bool, as_json: bool) -> None:
     A pull that was cut goes on where it was. The model is served under the name it was pulled by.
     """
     if recommend:
-        _recommend(as_json)
+        _recommend(home, as_json)
     elif name is None:
         raise click.UsageError("name a model, such as llama3:8b, or ask with --recommend")
     else:
@@ -38,40 +41,25 @@ def _pull(home: Home, name: str, as_json: bool) -> None:
     click.echo(f"{name} is ready: casona chat {name}")
 
 
-def _recommend(as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from casona.engine.machine import usable_bytes
-    from casona.engine.recommend import best, gigabytes
-    from casona.engine.recommend import recommend as suggestions
-
-    memory_bytes = usable_bytes()
-    found, first = suggestions(memory_bytes), best(memory_bytes)
+def _recommend(home: Home, as_json: bool) -> None:
+    with open_door(home) as door:
+        told = door.get_json("/admin/recommendations")
     if as_json:
-        models = [asdict(one) for one in found]
-        print_json(
-            {"memory_bytes": memory_bytes, "recommended": first.name if first else None, "models": models}
-        )
+        print_json(told)
         return
     columns = ["model", "quantisation", "on disk", "in memory", "fits", "good for"]
-    print_table(
-        columns,
-        [
-            [
-                one.name,
-                one.quantisation,
-                gigabytes(one.file_bytes),
-                gigabytes(one.needs_bytes),
-                one.fits,
-                one.note,
-            ]
-            for one in found
-        ],
-    )
-    click.echo(
-        f"\nThis machine has {gigabytes(memory_bytes)} of memory. " + _advice(first.name if first else "")
-    )
+    print_table(columns, [_row(model) for model in told["models"]])
+    best = told["recommended"]
+    advice = f"Best for it: casona pull {best}" if best else "That is too little for these."
+    click.echo(f"\nThis machine has {gigabytes(told['memory_bytes'])} of memory. {advice}")
 
 
-def _advice(name: str) -> str:
-    return f"Best for it: casona pull {name}" if name else "That is too little for these."
+def _row(model: dict[str, Any]) -> list[object]:
+    return [
+        model["name"],
+        model["quantisation"],
+        gigabytes(model["file_bytes"]),
+        gigabytes(model["needs_bytes"]),
+        model["fits"],
+        model["note"],
+    ]

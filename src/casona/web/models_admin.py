@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from casona.engine import machine, recommend
 from casona.engine.job import Event, Job
 from casona.engine.manifest import Manifest, Version
 from casona.engine.pulls import Pulls
@@ -81,53 +82,83 @@ class Shown(Listed):
     previous: list[Earlier] = []
 
 
+class Suggested(BaseModel):
+    """A well-known model. `needs_bytes` is what it takes in memory with its cache."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    quantisation: str
+    file_bytes: int
+    needs_bytes: int
+    fits: bool
+    note: str
+
+
+class Recommendations(BaseModel):
+    """`recommended` is the best that fits this machine, None where none does."""
+
+    memory_bytes: int
+    recommended: str | None
+    models: list[Suggested]
+
+
 class Removed(BaseModel):
     name: str
     freed_bytes: int
 
 
 def models_router(pulls: Pulls, load: Load, caller: Caller) -> APIRouter:
-    """`/admin/models…`."""
+    """`/admin/models…` and `/admin/recommendations`."""
 
     def admin(request: Request) -> None:
         if not caller(request).admin:
             raise Forbidden("this needs an admin key")
 
-    router = APIRouter(prefix="/admin/models", dependencies=[Depends(admin)], tags=["models"])
+    router = APIRouter(prefix="/admin", dependencies=[Depends(admin)], tags=["models"])
+    router.add_api_route("/recommendations", _recommendations, methods=["GET"])
     _add_streams(router, pulls, load)
     _add_records(router, pulls)
     return router
 
 
+def _recommendations() -> Recommendations:
+    """Which well-known models suit this machine's memory."""
+    memory_bytes = machine.usable_bytes()
+    best = recommend.best(memory_bytes)
+    found = [Suggested.model_validate(one) for one in recommend.recommend(memory_bytes)]
+    return Recommendations(memory_bytes=memory_bytes, recommended=best.name if best else None, models=found)
+
+
 def _add_streams(router: APIRouter, pulls: Pulls, load: Load) -> None:
-    @router.post("/pull")
+    @router.post("/models/pull")
     async def pull(wanted: Name) -> StreamingResponse:
         """Fetch a model, or join a pull of it that runs."""
         return _streamed(pulls.start(wanted.name).follow())
 
-    @router.post("/update")
+    @router.post("/models/update")
     async def update(wanted: Name) -> StreamingResponse:
         """Fetch a pulled model anew if there is a newer one. The old version stays until it is removed."""
         return _streamed((await pulls.update(wanted.name)).follow())
 
-    @router.post("/load")
+    @router.post("/models/load")
     async def warm(wanted: Name) -> StreamingResponse:
         """Load a model on its node; pull it first where it is missing."""
         return _streamed(_warmed(pulls, load, wanted.name))
 
 
 def _add_records(router: APIRouter, pulls: Pulls) -> None:
-    @router.get("")
+    @router.get("/models")
     async def list_models() -> Models:
         """All models on this machine's disk, by name."""
         return Models(models=[_listed(model) for model in await pulls.list()])
 
-    @router.get("/{name:path}")
+    @router.get("/models/{name:path}")
     async def show_model(name: str) -> Shown:
         """What a model's file and its hub say of it."""
         return _shown(*await pulls.show(name))
 
-    @router.delete("/{name:path}")
+    @router.delete("/models/{name:path}")
     async def remove_model(name: str, version: str = "") -> Removed:
         """Remove a model from the disk, or only an earlier version of it."""
         return Removed(name=name, freed_bytes=await pulls.remove(name, version=version))
