@@ -192,7 +192,9 @@ def _is_prose(words: list[str], language: str) -> bool:
     """Whether a longer text has several function words: labels of a chart hit one or two by chance."""
     if len(words) <= _SHORT_WORDS:
         return True
-    hit = {word for word in words if any(each == language for each, _ in _WORDS.get(word, ()))}
+    hit = {
+        word for word in words if len(word) > 1 and any(each == language for each, _ in _WORDS.get(word, ()))
+    }
     return len(hit) >= _FEWEST_FUNCTION_WORDS
 
 

@@ -10,11 +10,13 @@ _END = re.compile(
     re.X,
 )
 _ABBREVIATED = """
-mr mrs ms dr prof sr sra srta dra d dña ud uds st fig figs no nº núm nos vol vols pp p pág págs cf vs etc al
-ca e.g i.e eg ie ej p.ej inc ltd co corp s.a ee uu ee.uu u.s art arts cap ed eds approx dept gen col capt lt
-sgt rev hon jr jan feb mar apr jun jul aug sept oct nov dec
+mr mrs ms dr prof sr sra srta dra d dña ud uds st p cf vs etc al ca e.g i.e eg ie ej p.ej inc ltd co corp
+s.a ee uu ee.uu u.s ed eds approx dept gen col capt lt sgt rev hon jr jan feb mar apr jun jul aug sept oct
+nov dec
 """
 _ABBREVIATIONS = frozenset(_ABBREVIATED.split())
+_NUMBERED = "fig figs no nº núm nos vol vols pp pág págs art arts cap sec ch"
+_BEFORE_NUMBERS = frozenset(_NUMBERED.split())
 _WORD_BEFORE = re.compile(r"[^\s(\[\"'“‘«¿¡]*\Z")
 _LOOK_BACK = 24
 _STOPS = (". ", "? ", "! ", ".\n", "?\n", "!\n")
@@ -23,7 +25,7 @@ _STOPS = (". ", "? ", "! ", ".\n", "?\n", "!\n")
 def sentence_ends(text: str, start: int, end: int) -> Iterator[int]:
     """Positions in [start, end] just after a sentence, in order. Abbreviations and initials end none."""
     for match in _END.finditer(text, start, end):
-        if text[match.start()] != "." or not _is_abbreviation(text, match.start()):
+        if match[0] != "." or not _is_abbreviation(text, match.start()):
             yield match.end()
 
 
@@ -68,4 +70,6 @@ def _empty_lines(text: str) -> Iterator[int]:
 def _is_abbreviation(text: str, dot: int) -> bool:
     found = _WORD_BEFORE.search(text, max(0, dot - _LOOK_BACK), dot)
     word = found[0] if found else ""
-    return word.lower() in _ABBREVIATIONS or (len(word) == 1 and word.isalpha() and word.isupper())
+    if word.lower() in _BEFORE_NUMBERS:
+        return text[dot + 1 : dot + 3].lstrip()[:1].isdigit()
+    return word.lower() in _ABBREVIATIONS or (len(word) == 1 and word.isupper())

@@ -151,7 +151,8 @@ class _Cutter:
         space = min((position for position in spaces if position >= 0), default=-1)
         if space >= 0:
             return self._past_space(space)
-        return self._past_space(_whole_character(self._text, low, start + 1))
+        whole = next((place for place in range(low, end) if not _goes_with_the_last(self._text, place)), rest)
+        return self._past_space(whole)
 
     def _fits_only_alone(self, rest: int, low: int) -> bool:
         """Whether a table follows that would be cut if anything stood before it."""

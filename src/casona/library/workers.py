@@ -43,14 +43,18 @@ class Parsers:
     async def parse(self, path: Path, name: str) -> Document:
         """Read the document at `path`, which its owner calls `name`. Raises Refused.
 
-        Waits for a free worker. Cancelling kills the worker at work.
+        Waits for a free worker. Cancelling kills the worker at work. Raises RuntimeError when the parsers
+        are closed, before or meanwhile: that is nothing to blame the document for.
         """
         async with self._free:
-            if self._closed:
-                raise RuntimeError("the parsers are closed")
+            self._refuse_closed()
             worker = self._idle.pop() if self._idle else await self._start()
             try:
+                self._refuse_closed()
                 return await worker.run(self._job(path, name))
+            except Refused:
+                self._refuse_closed()
+                raise
             finally:
                 if worker.is_spent or self._closed:
                     await self._end(worker)
@@ -58,7 +62,7 @@ class Parsers:
                     self._idle.append(worker)
 
     async def close(self) -> None:
-        """Kill all workers; what they were reading is refused. May be called again."""
+        """Kill all workers, also those at work. May be called again."""
         self._closed = True
         self._idle.clear()
         await asyncio.gather(*(worker.end() for worker in self._workers))
@@ -69,6 +73,10 @@ class Parsers:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise RuntimeError("the parsers are closed")
 
     def _job(self, path: Path, name: str) -> Job:
         settings = self._settings
