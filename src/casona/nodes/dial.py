@@ -9,7 +9,7 @@ import itertools
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 STAGGER_S = 0.25  # RFC 8305, section 5: the recommended delay between attempts
 
@@ -70,4 +70,12 @@ async def _race(connect: Callable[[str], Awaitable[Opened[P]]], addresses: list[
                 return opened[0][1]
     finally:
         for task in running:
-            task.cancel()
+            _give_up(task)
+
+
+def _give_up(task: asyncio.Future[Opened[P]]) -> None:
+    """A race that was lost, or left: what has opened meanwhile is closed."""
+    if task.cancel() or task.cancelled():
+        return
+    if task.exception() is None:
+        cast(asyncio.Transport, task.result()[0]).abort()

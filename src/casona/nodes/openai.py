@@ -53,6 +53,7 @@ class OpenAINode:
             async with aclosing(openai_events.events(sse.data_of(aiter(reply)))) as events:
                 async for event in events:
                     yield event
+            reply.release()
         finally:
             reply.close()
 
@@ -65,12 +66,12 @@ class OpenAINode:
         try:
             rows = sorted(found["data"], key=lambda row: int(row["index"]))
             vectors = [row["embedding"] for row in rows]
-        except (KeyError, TypeError) as fault:
+            prompt_tokens = int((found.get("usage") or {}).get("prompt_tokens") or 0)
+        except (KeyError, TypeError, ValueError, AttributeError) as fault:
             raise NodeFailed(f"node {self.name!r} gave embeddings that can't be read") from fault
         if len(vectors) != len(texts):
             raise NodeFailed(f"node {self.name!r} gave {len(vectors)} embeddings for {len(texts)} texts")
-        usage = found.get("usage") or {}
-        return Embeddings(vectors=vectors, prompt_tokens=int(usage.get("prompt_tokens") or 0))
+        return Embeddings(vectors=vectors, prompt_tokens=prompt_tokens)
 
     async def close(self) -> None:
         await self.pool.close()

@@ -31,14 +31,22 @@ STOP_REASONS: dict[str, StopReason] = {
 
 
 class Function(Struct, frozen=True):
+    """Some servers give the arguments as an object instead of its text."""
+
     name: str | None = None
-    arguments: str | None = None
+    arguments: str | dict[str, Any] | None = None
+
+    @property
+    def fragment(self) -> str:
+        if isinstance(self.arguments, dict):
+            return msgspec.json.encode(self.arguments).decode()
+        return self.arguments or ""
 
 
 class ToolCall(Struct):
-    index: int = 0
+    index: int | None = None
     id: str | None = None
-    function: Function = Function()
+    function: Function | None = None
 
 
 class Delta(Struct, frozen=True):
@@ -117,7 +125,10 @@ class Reading:
         self.reason: StopReason | None = None
         self.usage: Usage | None = None
         self.pieces = 0
-        self._calls: set[tuple[int, int]] = set()
+        self._id = ""
+        self._going: set[int] = set()
+        self._ended: set[int] = set()
+        self._calls: dict[int, Calls] = {}
 
     def events(self, data: bytes) -> Iterator[Event]:
         try:
@@ -128,6 +139,7 @@ class Reading:
             raise NodeFailed(f"the node answered with an error: {error_message(chunk.error)}")
         if not self.begun:
             self.begun = True
+            self._id = chunk.id or ""
             yield Started(model=chunk.model or "", id=chunk.id or "")
         for choice in chunk.choices or ():
             yield from self._choice(choice)
@@ -135,34 +147,80 @@ class Reading:
             self.usage = chunk.usage.neutral()
 
     def finished(self) -> Finished:
-        """Raises NodeFailed when the answer broke off before any choice had ended."""
-        if self.reason is None:
+        """Raises NodeFailed when the answer broke off before every choice had ended."""
+        if self.reason is None or self._going:
             raise NodeFailed("the node's answer broke off before its end")
         usage = self.usage or Usage(completion_tokens=self.pieces, counted="estimate")
         return Finished(reason=self.reason, usage=usage)
 
     def _choice(self, choice: Choice) -> Iterator[Event]:
         at = choice.index
+        if at not in self._ended:
+            self._going.add(at)
         for event in self._delta(choice.delta, at) if choice.delta else ():
             self.pieces += 1
             yield event
         if choice.logprobs is not None and choice.logprobs.content:
             yield LogProbs(choice.logprobs.content, at)
-        if choice.finish_reason:
-            self.reason = STOP_REASONS.get(choice.finish_reason, "end")
-            yield ChoiceEnded(self.reason, "", at)
+        if choice.finish_reason and at not in self._ended:  # some servers say it twice
+            yield self._end(choice.finish_reason, at)
+
+    def _end(self, finish_reason: str, at: int) -> ChoiceEnded:
+        if finish_reason == "error":  # OpenRouter's way of saying that its own node broke off
+            raise NodeFailed("the node's answer broke off with an error")
+        self._going.discard(at)
+        self._ended.add(at)
+        self.reason = STOP_REASONS.get(finish_reason, "end")
+        return ChoiceEnded(self.reason, "", at)
 
     def _delta(self, delta: Delta, at: int) -> Iterator[Event]:
         if thought := delta.reasoning_content or delta.reasoning:
             yield Thinking(thought, at)
         if text := delta.content or delta.refusal:
             yield Text(text, at)
-        for call in delta.tool_calls or ():
-            if (at, call.index) not in self._calls:
-                self._calls.add((at, call.index))
-                yield ToolCallStarted(call.index, call.id or "", call.function.name or "", at)
-            if call.function.arguments:
-                yield ToolCallArguments(call.index, call.function.arguments, at)
+        if delta.tool_calls:
+            calls = self._calls.get(at)
+            if calls is None:
+                calls = self._calls[at] = Calls(at, self._id)
+            yield from calls.events(delta.tool_calls)
+
+
+class Calls:
+    """The tool calls of one choice.
+
+    Fragments belong together by their index. Servers that send whole calls may give all of them
+    the same index, or none; then another id, or another name in one delta, begins the next call.
+    """
+
+    def __init__(self, choice: int, answer_id: str) -> None:
+        self._choice = choice
+        self._answer_id = answer_id
+        self._count = 0
+        self._at: dict[int, tuple[int, str]] = {}  # the wire's index -> ours, and the call's id on the wire
+
+    def events(self, delta: list[ToolCall]) -> Iterator[Event]:
+        in_delta: set[int] = set()
+        for call in delta:
+            wire_index = call.index or 0
+            known = self._at.get(wire_index)
+            function = call.function or Function()
+            if known is None or self._is_another(call, known[1], wire_index in in_delta):
+                known = self._at[wire_index] = (self._count, call.id or "")
+                self._count += 1
+                yield ToolCallStarted(
+                    known[0], call.id or self._made_up_id(known[0]), function.name or "", self._choice
+                )
+            in_delta.add(wire_index)
+            if fragment := function.fragment:
+                yield ToolCallArguments(known[0], fragment, self._choice)
+
+    def _is_another(self, call: ToolCall, known_id: str, in_same_delta: bool) -> bool:
+        if call.id and known_id:
+            return call.id != known_id
+        return in_same_delta and bool(call.function and call.function.name)
+
+    def _made_up_id(self, index: int) -> str:
+        return f"call_{self._answer_id}_{self._choice}_{index}"
 
 
 async def events(data: AsyncIterator[bytes]) -> AsyncGenerator[Event, None]:

@@ -66,16 +66,17 @@ class StreamWatch:
 
     def close(self) -> bytes:
         """The node's stream is over: what is still owed. Raises NodeFailed when it broke off early."""
-        if self._tail.strip():
-            rest, self._tail = self._tail, b""
-            owed = self.feed(rest + b"\n\n")
-        else:
-            owed = b""
+        rest, self._tail = self._tail.strip(), b""
+        owed = self._last(rest) if rest else b""
         if self.failed:
             return owed
         if not self.ended:
             raise NodeFailed("the node's answer broke off before its end")
         return owed if self.done else owed + DONE
+
+    def _last(self, event: bytes) -> bytes:
+        """An event without its end: sent by a careless server, or cut off, which decoding it shows."""
+        return self._sifted(event) if self.started else self._begin(event)
 
     def _whole_events(self, data: bytes) -> bytes:
         data = self._tail + data if self._tail else data

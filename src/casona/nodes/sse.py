@@ -29,4 +29,5 @@ async def data_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _data(event: bytes) -> bytes:
-    return b"\n".join(line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:"))
+    lines = event.removesuffix(b"\r").split(b"\n")
+    return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
