@@ -6,23 +6,31 @@ import secrets
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import uvicorn
 import uvloop
+from pydantic import SecretStr
 
 from casona import __version__
 from casona.configuration import Configuration, read
 from casona.dialects.openai_chat import OpenAIChat
+from casona.engine import machine, recommend
 from casona.engine.engine import Engine
+from casona.engine.hub.hubs import connect
 from casona.engine.node import EngineNode
+from casona.engine.pulls import Pulls
 from casona.engine.shelf import Shelf
 from casona.exchange.keys import Key
+from casona.exchange.request import ChatRequest, Output, TextPart, Turn
+from casona.exchange.zones import Zone
 from casona.home import Home
-from casona.nodes import openai
+from casona.nodes import ollama, openai
 from casona.nodes.base import Node
 from casona.policy.keys import Keyring
 from casona.policy.zones import zone_of_host
@@ -32,7 +40,7 @@ from casona.records.usage import Ledger
 from casona.routing.catalog import Catalog
 from casona.serve import Desk
 from casona.settings import Node as NodeSettings
-from casona.settings import Settings
+from casona.settings import NodeKind, Settings, Timeouts
 from casona.web.app import FrontDoor
 from casona.web.asgi import App, Scope
 from casona.web.chat import ChatDoor
@@ -43,6 +51,10 @@ if TYPE_CHECKING:
     from fastapi import Request
 
 log = logging.getLogger(__name__)
+
+Connect = Callable[[NodeSettings, Zone, Timeouts], Node]
+CONNECT: dict[NodeKind, Connect] = {NodeKind.OLLAMA: ollama.connect}
+"""How to connect to a kind of node; every other kind is OpenAI-compatible."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +69,7 @@ class House:
     ledger: Ledger
     shelf: Shelf
     engine: Engine | None
+    pulls: Pulls
     catalog: Catalog
     desk: Desk
     instance: str
@@ -97,6 +110,7 @@ def opened(home: Home, settings: Settings, what: str) -> Iterator[House]:
             ledger=ledger,
             shelf=shelf,
             engine=engine,
+            pulls=_pulls(settings, shelf, engine),
             catalog=catalog,
             desk=Desk(catalog=catalog, record=ledger.record, max_zone=settings.privacy.max_zone),
             instance=secrets.token_hex(16),
@@ -128,8 +142,9 @@ async def running(house: House) -> AsyncIterator[App]:
         if house.engine is not None:
             stack.push_async_callback(house.engine.stop)
             await house.engine.start()
-        looking = asyncio.create_task(_keep_looking(house))
-        stack.callback(looking.cancel)
+        stack.push_async_callback(house.pulls.stop)
+        for work in (_keep_looking(house), house.pulls.sweep()):
+            stack.callback(asyncio.create_task(work).cancel)
         yield front_door(house)
 
 
@@ -160,13 +175,17 @@ def front_door(house: House) -> FrontDoor:
 def rooms(house: House) -> App:
     """The administration and the library. FastAPI comes with them, hence the late imports."""
     from casona.web.admin import admin_router
+    from casona.web.models_admin import models_router
     from casona.web.rooms import Rooms
     from casona.web.rooms import rooms as application
 
     def caller(request: "Request") -> Key:
         return house.identify(request.scope)
 
-    routers = [admin_router(house.database, house.keyring, house.ledger, caller)]
+    routers = [
+        admin_router(house.database, house.keyring, house.ledger, caller),
+        models_router(house.pulls, partial(load, house), caller),
+    ]
     limits = house.settings.server
     return Rooms(
         application(routers),
@@ -191,6 +210,36 @@ def describe(house: House) -> dict[str, Any]:
     }
 
 
+def _pulls(settings: Settings, shelf: Shelf, engine: Engine | None) -> Pulls:
+    hubs = settings.hubs
+    token = hubs.huggingface_token.get_secret_value() if hubs.huggingface_token else ""
+    connected = connect(
+        ollama_url=hubs.ollama_url, huggingface_url=hubs.huggingface_url, huggingface_token=token
+    )
+    if engine is None:
+        return Pulls(shelf, connected)
+
+    async def trial(path: Path, mmproj: Path | None) -> str:
+        return await engine.trial(path, mmproj=mmproj)
+
+    room = settings.engine.memory_bytes or machine.usable_bytes()
+    return Pulls(shelf, connected, trial=trial, unload=engine.unload, memory_bytes=room)
+
+
+async def load(house: House, name: str) -> None:
+    """Have a model loaded on its node, however long that takes. Raises CasonaError."""
+    await house.catalog.refresh()
+    place = (await house.catalog.places(name))[0]
+    if isinstance(place.node, EngineNode):
+        await place.node.engine.warm(place.model)
+        return
+    word = Turn(role="user", parts=(TextPart(text="hi"),))
+    asked = ChatRequest(model=place.model, turns=(word,), output=Output(max_tokens=1))
+    async with aclosing(place.node.chat(asked)) as events:
+        async for _ in events:
+            pass
+
+
 def _nodes(settings: Settings, engine: Engine | None) -> list[Node]:
     nodes: list[Node] = [EngineNode(engine, settings.timeouts)] if engine is not None else []
     return nodes + [_node(node, settings) for node in settings.nodes]
@@ -198,7 +247,7 @@ def _nodes(settings: Settings, engine: Engine | None) -> list[Node]:
 
 def _node(node: NodeSettings, settings: Settings) -> Node:
     zone = node.zone or zone_of_host(urlsplit(node.url).hostname or "")
-    return openai.connect(node, zone, settings.timeouts)
+    return CONNECT.get(node.kind, openai.connect)(node, zone, settings.timeouts)
 
 
 async def _keep_looking(house: House) -> None:
@@ -219,8 +268,8 @@ class Temporary:
 @contextmanager
 def temporary_house(home: Home, environ: Mapping[str, str]) -> Iterator[Temporary]:
     """Run a house inside this process, on a free loopback port, for as long as the context lasts."""
-    configuration = read(home.path, environ)
-    with opened(home, configuration.settings, "a command") as house:
+    settings = configuration(home, environ).settings
+    with opened(home, settings, "a command") as house:
         listening = bind("127.0.0.1", 0)
         url = url_of(listening)
         runner = Background(house, listening)
@@ -287,10 +336,15 @@ async def _greet(house: House, url: str, greet: Callable[[str], None]) -> None:
         for line in await house.engine.describe():
             greet(line)
     if not house.catalog.entries:
-        greet("no model yet")
+        greet(recommend.first_start_advice(await asyncio.to_thread(machine.usable_bytes)))
 
 
 def configuration(home: Home, environ: Mapping[str, str]) -> Configuration:
     """The settings of a house. Raises ConfigurationError."""
     home.create()
-    return read(home.path, environ)
+    found = read(home.path, environ)
+    token = environ.get("HF_TOKEN")
+    if token and found.settings.hubs.huggingface_token is None:
+        hubs = found.settings.hubs.model_copy(update={"huggingface_token": SecretStr(token)})
+        found = replace(found, settings=found.settings.model_copy(update={"hubs": hubs}))
+    return found
