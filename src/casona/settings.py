@@ -104,7 +104,8 @@ class Node(Group):
     )
     zone: Zone | None = Field(
         None,
-        description="How far data travels to it. Unless told: loopback local, private addresses private, else cloud.",
+        description="How far data travels to it. Unless told: loopback local, private addresses private, "
+        "else cloud.",
     )
     models: tuple[str, ...] = Field(
         (), description="Models to offer from it. All that it lists by default; needed where it has no list."
@@ -142,6 +143,22 @@ class Discovery(Group):
     )
     refresh_s: Seconds = Field(
         30.0, gt=0, description="Seconds between two looks at which models each node has."
+    )
+
+
+class Hubs(Group):
+    ollama_url: str = Field(
+        "https://registry.ollama.ai",
+        pattern=r"^https?://\S+$",
+        description="Where models with Ollama's names are pulled from; asked only by a pull.",
+    )
+    huggingface_url: str = Field(
+        "https://huggingface.co",
+        pattern=r"^https?://\S+$",
+        description="Where models named `hf.co/…` are pulled from; asked only by a pull.",
+    )
+    huggingface_token: SecretStr | None = Field(
+        None, description="Token for gated models, sent to `huggingface_url` alone; `HF_TOKEN` unless set."
     )
 
 
@@ -213,7 +230,8 @@ class Library(Group):
     store: Literal["lancedb"] = Field("lancedb", description="Where vectors are kept.")
     embedder: str = Field(
         "builtin",
-        description="What turns text into vectors: `builtin`, or `model@node` such as `embeddinggemma@engine`.",
+        description="What turns text into vectors: `builtin`, or `model@node`, such as "
+        "`embeddinggemma@engine`.",
     )
     passage_chars: int = Field(
         1000, ge=100, le=20_000, description="Most characters in a passage. About 250 tokens: one thought."
@@ -248,6 +266,7 @@ class Settings(Group):
     discovery: Discovery = Discovery()
     timeouts: Timeouts = Timeouts()
     engine: Engine = Engine()
+    hubs: Hubs = Hubs()
     library: Library = Library()
     database: str = Field(
         "sqlite:///casona.db", description="Where records are kept; a relative path means the home directory."
@@ -317,7 +336,5 @@ def _shown(default: Any) -> str:
             return str(default).lower()
         case () | {}:
             return "none"
-        case StrEnum():
-            return str(default)
         case _:
-            return str(default)
+            return f"{default}"
