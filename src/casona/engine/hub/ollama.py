@@ -41,7 +41,7 @@ class OllamaHub:
 
     def offer(self, reference: Reference, cancel: Cancel) -> Offer:
         """What the registry has for a name. Blocking. Raises NotFound, Forbidden, BadRequest, NodeFailed …"""
-        base = f"https://{reference.host}" if reference.host else self.base_url
+        base = _address(reference.host) if reference.host else self.base_url
         root = f"{base.rstrip('/')}/v2/{reference.namespace}/{reference.model}"
         got = self.web.get_small(f"{root}/manifests/{reference.tag}", {"Accept": _MANIFEST}, cancel)
         host = base.partition("//")[2]
@@ -83,6 +83,12 @@ class OllamaHub:
         if hashlib.sha256(got.body).hexdigest() != layer.digest:
             raise NodeFailed(f"the model's {layer.kind} came with wrong content (its checksum differs)")
         return got.body.decode("utf-8", "replace")
+
+
+def _address(host: str) -> str:
+    """A registry on this machine has no certificate; every other must have one."""
+    local = host.rpartition(":")[0] or host
+    return f"http://{host}" if local in ("localhost", "127.0.0.1", "[::1]") else f"https://{host}"
 
 
 def _item(root: str, layer: _Layer) -> Item:

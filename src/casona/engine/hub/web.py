@@ -102,7 +102,7 @@ class Web:
 
         Raises Unreachable, NodeTimedOut, BadRequest for an address that must not be asked, Cancelled.
         """
-        reach = _reach_of(url)
+        reach = _reach_of(_parts(url))
         for _ in range(MOST_REDIRECTS):
             cancel.check()
             answer = self._once(url, headers, reach, cancel)
@@ -122,7 +122,7 @@ class Web:
             return Small(answer.status, answer.headers, body)
 
     def _once(self, url: str, headers: Mapping[str, str], reach: Reach, cancel: Cancel) -> "Answer":
-        parts = urlsplit(url)
+        parts = _parts(url)
         sent = {
             "User-Agent": f"casona/{__version__}",
             "Accept-Encoding": "identity",
@@ -253,10 +253,8 @@ def failed(host: str, error: Exception) -> NodeFailed:
 
 def _addresses(parts: SplitResult, reach: Reach) -> list[tuple[str, int]]:
     """Where to connect. Raises BadRequest when the address must not be asked."""
-    host, url_port = parts.hostname or "", parts.port
-    if parts.scheme not in ("http", "https") or not host:
-        raise BadRequest(f"{parts.geturl()[:200]!r} is not an address that models are fetched from")
-    port = url_port or (443 if parts.scheme == "https" else 80)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -270,16 +268,20 @@ def _addresses(parts: SplitResult, reach: Reach) -> list[tuple[str, int]]:
     return [(address, port) for address in addresses]
 
 
-def _reach_of(url: str) -> Reach:
-    """How far the hub itself is: what it leads to may not be nearer."""
+def _parts(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        found = socket.getaddrinfo(parts.hostname or "", parts.port or 443, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise failed(_host(url), error) from error
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
-        raise BadRequest(f"{url[:200]!r} is not an address") from None
-    return min(_reach(str(info[4][0])) for info in found)
+        known = False
+    if not known:
+        raise BadRequest(f"{url[:200]!r} is not an address that models are fetched from")
+    return parts
+
+
+def _reach_of(parts: SplitResult) -> Reach:
+    """How far the hub itself is: what it leads to may not be nearer."""
+    return min(_reach(address) for address, _ in _addresses(parts, Reach.LOOPBACK))
 
 
 def _reach(address: str) -> Reach:
