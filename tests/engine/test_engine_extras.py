@@ -89,6 +89,24 @@ def test_a_draft_model_of_the_same_family_drafts(tiny_gguf: Path, minilm_gguf: P
     assert not asyncio.run(run(minilm_gguf))
 
 
+def test_a_reranker_reranks(minilm_gguf: Path, tmp_path: Path) -> None:
+    """The embedder with another pooling: its scores mean nothing, its answers have the right form."""
+    pooling = b"bert.pooling_type" + struct.pack("<I", 4)
+    raw = minilm_gguf.read_bytes().replace(pooling + struct.pack("<I", 1), pooling + struct.pack("<I", 4))
+
+    async def run() -> None:
+        async with engine(tmp_path) as house:
+            (tmp_path / "models/ranker.gguf").write_bytes(raw)
+            assert model(house, "ranker").kinds == {"rerank"}
+            lease = await house.acquire("ranker")
+            asked = {"query": "a bear", "documents": ["a panda", "a car"]}
+            status, answer = await asyncio.to_thread(post, lease, "/v1/rerank", asked)
+            assert (status, sorted(row["index"] for row in answer["results"])) == (200, [0, 1])
+            assert await house.trial(tmp_path / "models/ranker.gguf") == ""
+
+    asyncio.run(run())
+
+
 HANG_UPS = {
     "while it answers": say("hello", max_tokens=-1, ignore_eos=True),
     "while it reads a long prompt": say("x y " * 1900, max_tokens=1, cache_prompt=False),

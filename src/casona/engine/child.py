@@ -9,6 +9,7 @@ the kernel kills the process with its parent, elsewhere a forked process watches
 process becomes a system `llama-server`.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -44,7 +45,9 @@ def main() -> None:
         _report(report, devices=_devices())
         return
     orders = _parse(line)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whatever was inherited, it ends us
     _end_with(orders.parent)
+    _go_first_when_memory_is_out()
     if orders.program:
         _become(orders, report)
     _serve(orders, report)
@@ -86,6 +89,12 @@ def _end_with(parent: int) -> None:
         _fork_guard()
     if os.getppid() != parent:  # it ended before the guard stood
         os._exit(1)
+
+
+def _go_first_when_memory_is_out() -> None:
+    """A model can be loaded again; the house should not be the one that Linux kills."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write("500")
 
 
 def _fork_guard() -> None:

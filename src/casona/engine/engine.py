@@ -98,12 +98,13 @@ class Engine:
         """Lines for the start: where each model runs, what is wrong with it, which GPU is not used."""
         planner = await self._planner()
         lines = [f"warning: {warning}" for warning in planner.backend.warnings]
-        for model in await asyncio.to_thread(self.models):
+        await asyncio.to_thread(self._shelf.scan)  # it may read many headers, and remembers them
+        for model in self.models():
             fine = f"{model.name} on {planner.where(model.device)}, context {model.context_tokens} tokens"
             lines.append(f"{model.name} cannot be served: it {model.broken}" if model.broken else fine)
         return tuple(lines)
 
-    async def trial(self, path: Path, *, mmproj: Path | None = None) -> str:
+    async def trial(self, path: Path, mmproj: Path | None = None) -> str:
         """Why the model in this file (the first, of several) does not work, or "".
 
         It is loaded and answers one token. Raises NoNodeReady when no memory came free to try it in.
@@ -245,8 +246,6 @@ class Engine:
     async def _plan_for_machine(self) -> Planner:
         found = await asyncio.to_thread(machine.look)
         backend = await survey(self._settings, found, self._home_dir)
-        for warning in backend.warnings:
-            _log.warning(warning)
         return Planner(self._settings, found, backend, self._home_dir)
 
     def _listed(self, file: ModelFile) -> EngineModel:
