@@ -8,6 +8,7 @@ and `VERSION` is part of what it is derived from.
 import re
 import threading
 import unicodedata
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 from casona.library.stopwords import STOP_WORDS
@@ -55,6 +56,20 @@ def terms(text: str, language: str) -> list[str]:
     if not text.isascii() and _HAS_UNSPACED.search(text):
         words = [piece for word in words for piece in _pieces(word)]
     return [term for word in words if (term := known[word])]
+
+
+def question_terms(question: str, languages: Iterable[str], *, asked_in: str) -> Iterator[tuple[str, str]]:
+    """(language, term) of a question in each of these languages, repeats kept.
+
+    The stop words of the language it is asked in go first: to a German stemmer "of" and "the" are rare words
+    that tell much. A question of nothing else keeps them.
+    """
+    stop_words = STOP_WORDS.get(asked_in, frozenset())
+    words = _WORD.findall(unicodedata.normalize("NFKC", question).casefold())
+    telling = " ".join([word for word in words if fold(word) not in stop_words] or words)
+    for language in languages:
+        for term in terms(telling, language):
+            yield language, term
 
 
 def _pieces(word: str) -> list[str]:

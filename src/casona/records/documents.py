@@ -128,6 +128,12 @@ class Documents:
         with self._database.read() as connection:
             return connection.execute(query).scalar()
 
+    def has(self, content_id: int) -> bool:
+        """Whether some document still holds this content."""
+        with self._database.read() as connection:
+            row = connection.execute(select(contents.c.id).where(contents.c.id == content_id)).first()
+        return row is not None
+
     def content_of(self, collection: str, source: str) -> tuple[str, int] | None:
         """The document of this source and its content."""
         query = (

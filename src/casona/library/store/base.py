@@ -28,6 +28,8 @@ class VectorStore(Protocol):
     dimensions: int
     name: str
     """What to open it by again. `purge` may change it; its owner writes it down, then calls `sweep`."""
+    removed: int
+    """Rows removed and not yet purged."""
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Add rows under ids that are not there yet; later searches see all of them."""
@@ -42,7 +44,7 @@ class VectorStore(Protocol):
         """Delete what is on disk and not in use, such as what `purge` has replaced."""
 
     def tend(self, *, idle: bool) -> None:
-        """Keep searches fast: merge small files, index what is new. Call it between writes, and once they end."""
+        """Keep searches fast: merge small files, index what is new. Call it between writes and after them."""
 
     def search(self, vector: Vectors, limit: int) -> Ids:
         """The ids of the `limit` nearest rows by cosine, best first; about exact where there are many."""
@@ -56,7 +58,10 @@ class VectorStore(Protocol):
     def batches(self) -> Iterator[tuple[Ids, Vectors]]:
         """All rows, in batches that fit in memory."""
 
+    @property
+    def rows(self) -> int: ...
+
     def status(self) -> dict[str, int]:
-        """rows, indexed (of them), removed (and not yet purged), size_bytes (on disk)."""
+        """indexed (rows that searches need not scan), size_bytes (on disk)."""
 
     def close(self) -> None: ...

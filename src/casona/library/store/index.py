@@ -6,9 +6,7 @@ a crash at any moment the index either is what the database says, or knows that 
 reconciled id by id (`ingest.py`).
 """
 
-import json
 import logging
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -124,9 +122,17 @@ class Index:
         self._vectors.tend(idle=idle)
 
     @property
+    def generation(self) -> int:
+        return self._state.generation
+
+    @property
+    def rows(self) -> int:
+        return self._vectors.rows
+
+    @property
     def removed(self) -> int:
         """Vectors that are removed and still on disk."""
-        return self._vectors.status()["removed"]
+        return self._vectors.removed
 
     def purge(self) -> None:
         """Leave nothing on disk of what was removed. Terms are gone already."""
@@ -151,6 +157,8 @@ class Index:
 
     def status(self) -> dict[str, int]:
         return self._vectors.status() | {
+            "rows": self.rows,
+            "removed": self.removed,
             "term_rows": len(self._terms.ids()),
             "term_bytes": self._terms.size_bytes(),
             "generation": self._state.generation,
@@ -177,17 +185,15 @@ class Index:
         return moments
 
     def _write(self, **changes: bool | int) -> None:
-        removed = self._vectors.status()["removed"]
-        self._state = msgspec.structs.replace(
-            self._state, vectors=self._vectors.name, terms=self._terms.names, removed=removed, **changes
-        )
+        kept = {"vectors": self._vectors.name, "removed": self._vectors.removed, "terms": self._terms.names}
+        self._state = msgspec.structs.replace(self._state, **kept | changes)
         path = self._folder / "state.json"
         path.with_suffix(".new").write_bytes(msgspec.json.encode(self._state))
-        os.replace(path.with_suffix(".new"), path)
+        path.with_suffix(".new").replace(path)
 
 
 def _read(path: Path) -> State | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=State)
-    except (OSError, msgspec.MsgspecError, json.JSONDecodeError):
+    except (OSError, msgspec.MsgspecError):
         return None

@@ -41,11 +41,16 @@ class LanceVectors:
         with _told():
             self._connection = _connect(folder)
             here = name in self._connection.list_tables().tables
-            self._table = self._connection.open_table(name) if here else self._made(name)
+            self._table: Any = self._connection.open_table(name) if here else self._made(name)
             kept = self._table.schema.field("vector").type.list_size
         if kept != dimensions:
             raise StoreFailed(f"{folder}: its vectors have {kept} dimensions, not {dimensions}")
-        self._removed = removed
+        self.removed = removed
+
+    @property
+    def rows(self) -> int:
+        with _told():
+            return int(self._table.count_rows())
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         with _told():
@@ -57,12 +62,12 @@ class LanceVectors:
             for start in range(0, len(ids), _BATCH_ROWS):
                 before = self._table.count_rows()
                 self._table.delete(_among(ids[start : start + _BATCH_ROWS]))
-                self._removed += before - self._table.count_rows()
+                self.removed += before - self._table.count_rows()
         self._writes += 1
 
     def purge(self) -> None:
         """The old table stays on disk until `sweep`, so that a crash leaves one of the two whole."""
-        if not self._removed:
+        if not self.removed:
             return
         name = f"v{int(self.name.removeprefix('v')) + 1}"
         with _told():
@@ -72,7 +77,7 @@ class LanceVectors:
                 table.add(_rows(ids, vectors, self.dimensions))
             _index(table)
         with self._guard.alone():
-            self.name, self._table, self._removed = name, table, 0
+            self.name, self._table, self.removed = name, table, 0
 
     def sweep(self) -> None:
         with self._guard.alone(), _told():
@@ -124,15 +129,14 @@ class LanceVectors:
 
     def status(self) -> dict[str, int]:
         with self._guard.shared(), _told():
-            rows = self._table.count_rows()
-            unindexed = _unindexed_rows(self._table)
+            indexed = self._table.count_rows() - _unindexed_rows(self._table)
         size = sum(file.stat().st_size for file in self._folder.rglob("*") if file.is_file())
-        return {"rows": rows, "indexed": rows - unindexed, "removed": self._removed, "size_bytes": size}
+        return {"indexed": indexed, "size_bytes": size}
 
     def close(self) -> None:
         """Wait for searches to end. LanceDB closes its files when the table is forgotten."""
         with self._guard.alone():
-            del self._table
+            self._table = _Closed()
 
     def _query(self, vector: Vectors) -> Any:
         return self._table.search(vector).distance_type("dot").select(["id", "_distance"])
@@ -144,6 +148,13 @@ class LanceVectors:
         return self._connection.create_table(
             name, schema=pa.schema([pa.field("id", pa.int64()), pa.field("vector", vector)])
         )
+
+
+class _Closed:
+    """In the place of a table, for whoever comes too late."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise StoreFailed("closed")
 
 
 class _Guard:

@@ -15,7 +15,7 @@ from casona.library.store.base import StoreFailed, Vectors
 
 
 class _Sums(NamedTuple):
-    count: int
+    vectors: int
     total: npt.NDArray[np.float64]
     products: npt.NDArray[np.float64]
 
@@ -28,7 +28,7 @@ class Moments:
 
     @property
     def count(self) -> int:
-        return self._sums.count
+        return self._sums.vectors
 
     def add(self, vectors: Vectors) -> None:
         self._change(vectors, 1)
@@ -37,7 +37,7 @@ class Moments:
         self._change(vectors, -1)
 
     def of(self, question: Vectors) -> tuple[float, float]:
-        """Mean and standard deviation of the question's cosines with all vectors; zeros when there are none."""
+        """Mean and standard deviation of the question's cosines with all vectors; zeros without any."""
         count, total, products = self._sums
         if count == 0:
             return 0.0, 0.0
@@ -56,7 +56,7 @@ class Moments:
         moments = cls(dimensions)
         try:
             with np.load(path, allow_pickle=False) as kept:
-                moments._sums = _Sums(int(kept["count"]), kept["total"], kept["products"])
+                moments._sums = _Sums(int(kept["vectors"]), kept["total"], kept["products"])
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as fault:
             raise StoreFailed(f"{path}: {fault}") from fault
         if moments._sums.products.shape != (dimensions, dimensions):
