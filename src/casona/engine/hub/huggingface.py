@@ -158,7 +158,7 @@ def _read(body: bytes, repository: str) -> tuple[dict[str, Any], list[_File]]:
     try:
         told = json.loads(body)
         files = [_file(entry) for entry in told["siblings"]]
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise NodeFailed(f"Hugging Face's answer about {repository} cannot be read") from None
     return told, [file for file in files if file]
 
@@ -167,7 +167,7 @@ def _file(entry: dict[str, Any]) -> _File | None:
     path, stored = entry["rfilename"], entry.get("lfs") or {}
     if not isinstance(path, str) or not path.endswith(".gguf"):
         return None
-    digest, size = str(stored.get("sha256", "")), stored.get("size", entry.get("size"))
+    digest, size = str(stored.get("sha256") or stored.get("oid")), stored.get("size", entry.get("size"))
     if not _DIGEST.fullmatch(digest) or not isinstance(size, int) or size <= 0:
         return None
     return _File(path, digest, size)
