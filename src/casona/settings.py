@@ -325,7 +325,7 @@ def _kind(annotation: Any) -> str:
     if issubclass(annotation, StrEnum):
         return " | ".join(f"`{value}`" for value in annotation)
     names = {str: "text", SecretStr: "secret", int: "integer", float: "number", bool: "true or false"}
-    return names.get(annotation, annotation.__name__.lower())
+    return names.get(annotation) or str(annotation.__name__).lower()
 
 
 def _shown(default: Any) -> str:
