@@ -23,7 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "routing": {"exchange", "settings", "nodes"},
     "engine": {"exchange", "settings", "nodes"},
     "records": {"exchange", "settings", "home"},
-    "library": {"exchange", "settings", "home", "records"},
+    "library": {"exchange", "settings", "logs", "home", "records"},
     "tally": {"exchange", "policy", "routing", "records"},
     "serve": {"exchange", "dialects", "policy", "routing", "nodes", "tally"},
     "web": {

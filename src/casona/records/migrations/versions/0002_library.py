@@ -74,9 +74,7 @@ def _documents() -> None:
 def _pages_and_passages() -> None:
     op.create_table(
         "pages",
-        sa.Column(
-            "content_id", _LargeId, sa.ForeignKey("contents.id", ondelete="CASCADE"), primary_key=True
-        ),
+        sa.Column("content_id", _LargeId, sa.ForeignKey("contents.id", ondelete="CASCADE"), primary_key=True),
         sa.Column("number", sa.Integer, primary_key=True),
         sa.Column("text", sa.Text, nullable=False),
     )
