@@ -123,11 +123,14 @@ class StreamEncoder:
         logprobs: dict[str, Any] | None = None,
         reason: str | None = None,
     ) -> bytes:
+        first = b""
         if choice not in self._greeted:
+            # the official client takes a choice only after all those before it
+            first = b"".join(self._delta(lower, {}) for lower in range(choice) if lower not in self._greeted)
             self._greeted.add(choice)
             delta = {"role": "assistant", "content": None} | delta
         entry = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
-        return b'%b,"choices":[%b]}\n\n' % (self._head, encode(entry))
+        return b'%b%b,"choices":[%b]}\n\n' % (first, self._head, encode(entry))
 
 
 class WholeAnswer:
