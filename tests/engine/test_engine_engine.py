@@ -78,6 +78,17 @@ def test_the_child_is_closed_to_whoever_has_no_key(tiny_gguf: Path, tmp_path: Pa
     asyncio.run(run())
 
 
+def test_control_c_is_not_for_the_children(tiny_gguf: Path, tmp_path: Path) -> None:
+    """They have a session of their own: the house ends them when the running answers have ended."""
+
+    async def run() -> None:
+        async with engine(tmp_path, tiny_gguf) as house:
+            pid = pid_of(await house.acquire("tiny"))
+            assert os.getsid(pid) == pid != os.getsid(0)
+
+    asyncio.run(run())
+
+
 def test_an_embedding_model_embeds(minilm_gguf: Path, tmp_path: Path) -> None:
     async def run() -> None:
         async with engine(tmp_path, minilm_gguf) as house:

@@ -108,6 +108,20 @@ def test_nobody_is_drained_for_a_load_that_nobody_waits_for(two: Path) -> None:
     asyncio.run(run())
 
 
+def test_a_stop_does_not_wait_for_memory(two: Path) -> None:
+    async def run() -> None:
+        async with engine(two, **ROOM_FOR_ONE) as house:
+            await house.acquire("one")
+            waiting = asyncio.create_task(house.acquire("two"))
+            await until(lambda: states(house)["two"] == "loading")
+            async with asyncio.timeout(5):
+                await house.stop()
+            with pytest.raises(NoNodeReady, match="stopping"):
+                await waiting
+
+    asyncio.run(run())
+
+
 def test_a_model_that_fits_passes_one_that_waits(two: Path, tiny_gguf: Path) -> None:
     """Room for two; the first in the queue needs both places, one of them is free."""
 
