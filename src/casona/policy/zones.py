@@ -1,11 +1,8 @@
-"""Which zone a node is in unless its owner says so. Source: RFC 1918, RFC 4193, RFC 6598."""
+"""Which zone a node is in unless its owner says so. Source: RFC 1918, RFC 4193."""
 
 import ipaddress
 
 from casona.exchange.zones import Zone
-
-SHARED = ipaddress.ip_network("100.64.0.0/10")
-"""Carrier-grade NAT, which mesh VPNs use for machines of one owner; Python calls it not private."""
 
 
 def zone_of_host(host: str) -> Zone:

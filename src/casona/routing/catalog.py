@@ -127,9 +127,10 @@ class Catalog:
         return (_place(state, NodeModel(name=model, zone=state.node.zone)),)
 
     def _not_found(self, model: str) -> CasonaError:
+        asked = {model, model.removesuffix(LATEST), model + LATEST}
         for state in self.states:
             for found in state.models:
-                if found.broken and model in {found.name, f"{found.name}@{state.name}"}:
+                if found.broken and found.name in asked:
                     return ModelNotFound(
                         f"the model {model!r} can't be served: {found.broken}", param="model"
                     )

@@ -1,0 +1,273 @@
+"""One chat request from the desk to scripted nodes and back, in both lanes."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from tests.scripted_node import CLOSE, RESET, ScriptedNode, as_json, streamed, until
+from tests.serve.conftest import KEY, desk_over
+
+from casona import serve
+from casona.exchange.errors import BadRequest, Forbidden, NodeFailed, NodeRefused, NoNodeReady
+from casona.exchange.keys import Key
+from casona.exchange.zones import Zone
+from casona.settings import Model
+
+USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+WHOLE = {
+    "id": "x",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
+    "usage": USAGE,
+}
+
+
+def event(delta: dict[str, Any], reason: str | None = None) -> bytes:
+    return (
+        b"data: "
+        + json.dumps({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}).encode()
+        + b"\n\n"
+    )
+
+
+GREETING = event({"role": "assistant", "content": ""})
+HELLO = event({"content": "Hello"})
+STOP = event({}, "stop")
+COUNT = b"data: " + json.dumps({"choices": [], "usage": USAGE}).encode() + b"\n\n"
+DONE = b"data: [DONE]\n\n"
+FINE = streamed([GREETING, HELLO, STOP, COUNT, DONE])
+BUSY = as_json({"error": {"message": "out of memory"}}, status=b"500 Internal Server Error")
+LANES = pytest.mark.parametrize("translate", [False, True], ids=["relayed", "translated"])
+
+
+def text_of(stream: str) -> str:
+    """The answer's text in a stream of OpenAI's chunks."""
+    events = [line.removeprefix("data: ") for line in stream.split("\n\n") if line.startswith("data: {")]
+    deltas = [choice["delta"] for event in events for choice in json.loads(event).get("choices", [])]
+    return "".join(delta.get("content") or "" for delta in deltas)
+
+
+async def test_a_whole_answer_is_relayed_byte_for_byte_and_recorded() -> None:
+    async with ScriptedNode(as_json(WHOLE)) as node, desk_over(node) as bench:
+        answer = await bench.ask(future={"x": 1})
+        assert answer.body == json.dumps(WHOLE).encode()
+        assert node.received[0].json["future"] == {"x": 1}
+    [row] = bench.rows
+    assert (row.key_id, row.model, row.node, row.zone, row.route) == ("k1", "m", "a", "local", "openai.chat")
+    assert (row.prompt_tokens, row.completion_tokens, row.counted) == (5, 2, "node")
+    assert (row.ended, row.status) == ("done", 200)
+    assert 0 < row.first_token_ms <= row.total_ms
+
+
+@LANES
+async def test_a_stream_passes_without_the_usage_that_was_not_asked_for(translate: bool) -> None:
+    async with ScriptedNode(FINE) as node, desk_over(node, translate=translate) as bench:
+        told = await bench.stream()
+        assert (text_of(told), "usage" in told, told[-14:]) == ("Hello", False, "data: [DONE]\n\n")
+        assert node.received[0].json["stream_options"] == {"include_usage": True}
+    [row] = bench.rows
+    assert (row.prompt_tokens, row.completion_tokens, row.counted, row.ended) == (5, 2, "node", "done")
+
+
+@LANES
+async def test_a_stream_ends_with_usage_when_it_was_asked_for(translate: bool) -> None:
+    async with ScriptedNode(FINE) as node, desk_over(node, translate=translate) as bench:
+        told = await bench.stream(stream_options={"include_usage": True})
+    last = json.loads(told.split("\n\n")[-3].removeprefix("data: "))
+    assert (last["choices"], last["usage"]["total_tokens"]) == ([], 7)
+
+
+@LANES
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_node_that_fails_before_content_is_replaced_by_another(translate: bool, stream: bool) -> None:
+    # a translated answer is streamed from the node, whoever asked for it whole
+    fine = FINE if stream or translate else as_json(WHOLE)
+    async with (
+        ScriptedNode(BUSY) as a,
+        ScriptedNode(fine) as b,
+        desk_over(a, b, translate=translate) as bench,
+    ):
+        answer = await bench.ask(stream=stream)
+        assert answer.tally.place
+        assert answer.tally.place.state.name == "b"
+        if not isinstance(answer.body, bytes):
+            assert [piece async for piece in answer.body]
+        assert (len(a.received), len(b.received)) == (1, 1)
+        await bench.ask()
+        assert len(a.received) == 1, "a node that failed rests"
+
+
+@LANES
+async def test_a_node_that_only_greets_and_dies_is_replaced_by_another(translate: bool) -> None:
+    dying = streamed([GREETING], RESET)
+    async with (
+        ScriptedNode(dying) as a,
+        ScriptedNode(FINE) as b,
+        desk_over(a, b, translate=translate) as bench,
+    ):
+        told = await bench.stream()
+        assert text_of(told) == "Hello"
+        assert told.count('"role"') == 1
+
+
+@LANES
+@pytest.mark.parametrize(
+    "cut", [b"", b'data: {"choi', 'data: {"choices":[{"delta":{"content":"é'.encode()[:-1]]
+)
+async def test_a_node_that_dies_in_the_middle_ends_the_stream_with_an_error(
+    translate: bool, cut: bytes
+) -> None:
+    dying = streamed([GREETING, HELLO, *([cut] if cut else [])], CLOSE)
+    async with (
+        ScriptedNode(dying) as a,
+        ScriptedNode(FINE) as b,
+        desk_over(a, b, translate=translate) as bench,
+    ):
+        told = await bench.stream()
+        *_, last, end = told.split("\n\n")
+        assert (text_of(told), end) == ("Hello", "")
+        assert json.loads(last.removeprefix("data: "))["error"]["type"] == "api_error"
+        assert b.received == []
+    [row] = bench.rows
+    assert (row.ended, row.status, row.completion_tokens, row.counted) == ("error", 502, 1, "estimate")
+
+
+@LANES
+async def test_a_nodes_own_refusal_is_the_answer_and_nobody_else_is_asked(translate: bool) -> None:
+    refusal = {
+        "error": {"message": "max_tokens is too large", "type": "x", "param": "max_tokens", "code": "y"}
+    }
+    async with (
+        ScriptedNode(as_json(refusal, status=b"400 Bad Request")) as a,
+        ScriptedNode(FINE) as b,
+        desk_over(a, b, translate=translate) as bench,
+    ):
+        for stream in (False, True):
+            with pytest.raises(NodeRefused, match="max_tokens is too large") as refused:
+                await bench.ask(stream=stream)
+            assert (refused.value.status, refused.value.param) == (400, "max_tokens")
+            assert translate or json.loads(refused.value.body) == refusal
+        assert b.received == []
+    assert [(row.ended, row.status) for row in bench.rows] == [("refused", 400)] * 2
+
+
+async def test_a_nodes_refused_key_is_our_trouble_not_the_clients() -> None:
+    refusal = as_json({"error": {"message": "bad key sk-secret"}}, status=b"401 Unauthorized")
+    async with ScriptedNode(refusal) as node, desk_over(node) as bench:
+        with pytest.raises(NodeFailed, match="refused the key that the settings give") as failed:
+            await bench.ask()
+    assert (failed.value.status, "sk-secret" in str(failed.value)) == (502, False)
+
+
+async def test_a_slow_stream_begins_with_pings_and_fails_in_its_own_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serve, "COMMIT_S", 0.01)
+    hold = asyncio.Event()
+    async with ScriptedNode([hold, CLOSE]) as node, desk_over(node) as bench:
+        answer = await bench.ask(stream=True)
+        assert not isinstance(answer.body, bytes)
+        pieces = answer.body
+        assert [await anext(pieces), await anext(pieces)] == [b": ping\n\n"] * 2
+        hold.set()
+        rest = [piece async for piece in pieces]
+        assert rest[-1].startswith(b'data: {"error":{"message":"node \'a\' closed the connection')
+    assert [(row.ended, row.status) for row in bench.rows] == [("error", 502)]
+
+
+@LANES
+async def test_leaving_a_stream_closes_the_connection_to_the_node(translate: bool) -> None:
+    hold = asyncio.Event()
+    endless = [*streamed([GREETING, HELLO])[:-1], hold]
+    async with ScriptedNode(endless) as node, desk_over(node, translate=translate) as bench:
+        answer = await bench.ask(stream=True)
+        assert not isinstance(answer.body, bytes)
+        await anext(answer.body)
+        await answer.body.aclose()
+        await until(node.received[0].left.is_set)
+        assert bench.desk.catalog.states[0].in_flight == 0
+    [row] = bench.rows
+    assert (row.ended, row.completion_tokens, row.counted) == ("hang_up", 1, "estimate")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_leaving_before_the_first_byte_closes_the_connection_too(stream: bool) -> None:
+    hold = asyncio.Event()
+    async with ScriptedNode([hold]) as node, desk_over(node) as bench:
+        asking = asyncio.create_task(bench.ask(stream=stream))
+        await until(lambda: node.received)
+        asking.cancel()
+        await until(node.received[0].left.is_set)
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert bench.desk.catalog.states[0].in_flight == 0
+    assert [row.ended for row in bench.rows] == ["hang_up"]
+
+
+async def test_a_model_in_the_cloud_is_not_reached_unless_allowed() -> None:
+    async with ScriptedNode(as_json(WHOLE)) as node:
+        async with desk_over(node, zones=(Zone.CLOUD,)) as bench:
+            with pytest.raises(Forbidden, match="runs in the zone 'cloud'"):
+                await bench.ask()
+        async with desk_over(node, zones=(Zone.CLOUD,), max_zone=Zone.CLOUD) as bench:
+            strict = Key(id="k2", name="eva", prefix="csn-", created=0.0, max_zone=Zone.LOCAL)
+            with pytest.raises(Forbidden, match="no further than 'local'"):
+                await bench.ask(key=strict)
+            assert node.received == []
+            await bench.ask()
+    assert len(node.received) == 1
+
+
+async def test_a_key_for_other_models_is_refused() -> None:
+    key = Key(id="k2", name="eva", prefix="csn-", created=0.0, models=("other",))
+    async with ScriptedNode(as_json(WHOLE)) as node, desk_over(node) as bench:
+        with pytest.raises(Forbidden, match="may not use the model 'm'"):
+            await bench.ask(key=key)
+        assert node.received == []
+
+
+async def test_a_fallback_is_asked_only_when_its_betters_fail() -> None:
+    names = {"assistant": Model(serve=("m@b",), fallback=("m@a",))}
+    async with (
+        ScriptedNode(as_json(WHOLE)) as a,
+        ScriptedNode(BUSY) as b,
+        desk_over(a, b, names=names) as bench,
+    ):
+        await bench.ask(model="assistant")
+        assert (len(a.received), len(b.received)) == (1, 1)
+        assert a.received[0].json["model"] == "m"
+
+
+async def test_when_all_fail_the_last_fault_is_told() -> None:
+    async with ScriptedNode(BUSY) as a, ScriptedNode(BUSY) as b, desk_over(a, b) as bench:
+        with pytest.raises(NodeFailed, match="node 'b' answered 500: out of memory"):
+            await bench.ask()
+
+
+async def test_the_house_itself_may_ask_and_is_recorded_like_anybody() -> None:
+    from casona.exchange.events import Finished, Text, Usage
+    from casona.exchange.request import ChatRequest, TextPart, Turn
+    from casona.tally import Call
+
+    asked = ChatRequest(model="m", turns=(Turn(role="user", parts=(TextPart(text="hi"),)),))
+    async with ScriptedNode(BUSY) as a, ScriptedNode(FINE) as b, desk_over(a, b) as bench:
+        told = [event async for event in bench.desk.events(Call("req_1", KEY, "rag.query", b""), asked)]
+    assert told[0] == Text("Hello")
+    assert told[-1] == Finished(reason="end", usage=Usage(prompt_tokens=5, completion_tokens=2))
+    assert [(row.route, row.node, row.ended) for row in bench.rows] == [("rag.query", "b", "done")]
+
+
+async def test_no_node_that_can_be_asked_is_told_as_such() -> None:
+    async with ScriptedNode(as_json({})) as node:
+        pass
+    async with desk_over(node, models=()) as bench:
+        with pytest.raises(NoNodeReady, match="no node can be reached to ask for 'other'"):
+            await bench.ask(model="other")
+
+
+async def test_a_field_of_the_wrong_kind_reaches_no_node() -> None:
+    async with ScriptedNode(as_json(WHOLE)) as node, desk_over(node) as bench:
+        with pytest.raises(BadRequest):
+            await bench.ask(temperature="hot")
+        assert node.received == []
+    assert [(row.ended, row.status) for row in bench.rows] == [("refused", 400)]
