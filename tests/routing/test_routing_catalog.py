@@ -105,7 +105,7 @@ async def test_a_broken_model_is_not_listed_and_says_why() -> None:
     listing = Listing("a", [NodeModel(name="bad", zone=Zone.LOCAL, broken="is cut short")])
     found = await catalog(listing)
     assert list(found.entries) == []
-    with pytest.raises(ModelNotFound, match="'bad' can't be served: is cut short"):
+    with pytest.raises(ModelNotFound, match="'bad:latest' can't be served: it is cut short"):
         await found.places("bad:latest")
 
 

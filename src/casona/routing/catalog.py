@@ -132,7 +132,7 @@ class Catalog:
             for found in state.models:
                 if found.broken and found.name in asked:
                     return ModelNotFound(
-                        f"the model {model!r} can't be served: {found.broken}", param="model"
+                        f"the model {model!r} can't be served: it {found.broken}", param="model"
                     )
         lost = [state for state in self.states if state.trouble and not state.models]
         names = ", ".join(entry.name for entry in self.entries[:8])
