@@ -8,12 +8,13 @@ import ipaddress
 import itertools
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar, cast
 
 STAGGER_S = 0.25  # RFC 8305, section 5: the recommended delay between attempts
 
 P = TypeVar("P", bound=asyncio.Protocol)
+Resolved = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 Opened = tuple[asyncio.BaseTransport, P]
 
 
@@ -34,8 +35,12 @@ async def _addresses(host: str, port: int) -> list[str]:
     try:
         return [str(ipaddress.ip_address(host))]  # an address needs no resolver, nor its thread
     except ValueError:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await _resolve(host, port)
         return _interleaved([(family, str(address[0])) for family, _, _, _, address in found])
+
+
+async def _resolve(host: str, port: int) -> Sequence[Resolved]:
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 def _interleaved(found: list[tuple[socket.AddressFamily, str]]) -> list[str]:
