@@ -189,6 +189,7 @@ def test_two_who_pull_the_same_share_one_pull(hub: Hub, pulls: Pulls, weights: b
     hub.add_ollama("library/m:latest", ("model", weights))
 
     async def both() -> list[list[dict[str, Any]]]:
+        assert pulls.start("m") is pulls.start("registry.ollama.ai/library/m")
         return await asyncio.gather(follow(pulls, "m"), follow(pulls, "m:latest"))
 
     first, second = asyncio.run(both())
