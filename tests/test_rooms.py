@@ -26,9 +26,10 @@ ROOMS: dict[str, set[str]] = {
     "library": {"exchange", "settings", "logs", "home", "records"},
     "tally": {"exchange", "policy", "routing", "records"},
     "serve": {"exchange", "dialects", "policy", "routing", "nodes", "tally"},
+    "reading": {"exchange", "settings", "policy", "library", "tally", "serve"},
     "web": {
         *("exchange", "settings", "home", "dialects", "policy", "nodes", "routing", "engine", "records"),
-        *("library", "tally", "serve"),
+        *("library", "tally", "serve", "reading"),
     },
     "wiring": {
         *(
@@ -42,7 +43,7 @@ ROOMS: dict[str, set[str]] = {
             "routing",
             "engine",
         ),
-        *("records", "library", "tally", "serve", "web"),
+        *("records", "library", "tally", "serve", "reading", "web"),
     },
     "cli": {"exchange", "settings", "logs", "configuration", "home", "web", "wiring"},
     "__main__": {"cli"},
