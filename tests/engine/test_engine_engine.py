@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 import uvloop
 from tests.engine.engine_house import MIB, engine, get, is_running, model, pid_of, post, put, say, until
@@ -226,6 +227,28 @@ def test_a_killed_child_is_told_and_replaced(tiny_gguf: Path, tmp_path: Path, lo
     (uvloop.run if loop is uvloop else asyncio.run)(run())
 
 
+def test_a_child_killed_while_it_loads_is_replaced_once(tiny_gguf: Path, tmp_path: Path) -> None:
+    """Somebody killed it: no reason to give the model up. Killed again, it is for lack of memory."""
+
+    async def kill_one() -> None:
+        await until(lambda: bool(psutil.Process().children()))
+        for child in psutil.Process().children():
+            child.kill()
+            await until(lambda: not is_running(child.pid))  # noqa: B023
+
+    async def run(kills: int) -> None:
+        async with engine(tmp_path, tiny_gguf) as house:
+            await house.describe()
+            asked = asyncio.create_task(house.acquire("tiny"))
+            for _ in range(kills):
+                await kill_one()
+            (await asked).release()
+
+    asyncio.run(run(1))
+    with pytest.raises(NodeFailed, match="'tiny' cannot be served: it did not load: its process was ended"):
+        asyncio.run(run(2))
+
+
 def test_a_replaced_file_is_loaded_anew(tiny_gguf: Path, minilm_gguf: Path, tmp_path: Path) -> None:
     async def run() -> None:
         async with engine(tmp_path, tiny_gguf) as house:
@@ -345,5 +368,16 @@ def test_a_model_too_big_for_the_budget_is_refused_with_both_numbers(tiny_gguf: 
                 await house.acquire("tiny")
             await house.describe()
             assert "8 MiB" in model(house, "tiny").broken
+
+    asyncio.run(run())
+
+
+def test_a_crash_is_told_in_llama_cpp_s_words_and_no_request_s(tiny_gguf: Path, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with engine(tmp_path, tiny_gguf) as house:
+            lease = await house.acquire("tiny")
+            await asyncio.to_thread(post, lease, "/v1/chat/completions", say("x y " * 1000))
+            os.kill(pid_of(lease), signal.SIGABRT)
+            assert await lease.cause_of_death() == "its process was ended by SIGABRT"
 
     asyncio.run(run())

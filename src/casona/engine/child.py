@@ -140,8 +140,8 @@ def _serve(orders: Orders, report: TextIO) -> None:
     try:
         server = xllamacpp.Server(params)
     except RuntimeError as error:
-        print(f"E {error}", file=sys.stderr, flush=True)
-        os._exit(1)
+        _report(report, fault=str(error))
+        sys.exit(1)  # in order: llama.cpp's log says more, and is written by a thread of its own
     _report(report, url=server.listening_address, ready=True)
     while True:
         signal.pause()

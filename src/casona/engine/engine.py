@@ -194,12 +194,12 @@ class Engine:
             _log.info("%s is loaded on %s", loaded.name, planner.where())
             self._rest(loaded)
         except (TooBig, ChildFailed) as error:
-            loaded.fault = str(error)
+            loaded.fault = str(error) if isinstance(error, TooBig) else f"did not load: {error}"
             until_s = time.monotonic() + FAILURE_KEPT_S
             self._failures[loaded.name] = _Failure(loaded.file.digest, loaded.fault, until_s)
-            _log.error("%s was not loaded: %s", loaded.name, loaded.fault)
+            _log.error("%s %s", loaded.name, loaded.fault)
         except Exception as error:  # noqa: BLE001 - the edge of a task nobody else looks at
-            loaded.fault = f"met a fault of ours: {error!r}"
+            loaded.fault = f"did not load, by a fault of ours: {error!r}"
             _log.exception("%s was not loaded", loaded.name)
         finally:
             if loaded.state != "ready":
@@ -300,7 +300,7 @@ def _still_loading(loaded: Loaded) -> NoNodeReady:
 
 
 def _unloadable(name: str, reason: str) -> NodeFailed:
-    return NodeFailed(f"the model {name!r} cannot be loaded: it {reason}", param="model")
+    return NodeFailed(f"the model {name!r} cannot be served: it {reason}", param="model")
 
 
 async def _tell_cause(name: str, child: Child) -> None:

@@ -17,6 +17,7 @@ from casona.engine.sizing import TooBig
 from casona.exchange.errors import NoNodeReady
 
 PORT_TRIES = 3
+KILLED_TRIES = 2  # killed twice, it is for lack of memory
 TRIAL_LIMIT_S = 600.0
 _log = logging.getLogger(__name__)
 
@@ -87,10 +88,11 @@ async def _answers(loaded: Loaded) -> str:
 
 
 async def _start(loaded: Loaded, plan: LaunchPlan, planner: Planner) -> Child:
+    """Try again when somebody took the port meanwhile, and once when the child was killed."""
     program = planner.backend.program
-    tries = PORT_TRIES if program else 1
+    tries = 0
     while True:
-        tries -= 1
+        tries += 1
         try:
             command = [str(program.path), *arguments(plan, program.flags)] if program else []
             child = loaded.child = await Child.start(plan, command)
@@ -98,7 +100,8 @@ async def _start(loaded: Loaded, plan: LaunchPlan, planner: Planner) -> Child:
         except (OSError, UnknownOption) as error:
             raise ChildFailed(str(error)) from error
         except ChildFailed as error:
-            if not tries or "bind" not in str(error):
+            port_taken = program and "bind" in str(error)
+            if tries >= (PORT_TRIES if port_taken else KILLED_TRIES if error.killed else 1):
                 raise
         else:
             return child

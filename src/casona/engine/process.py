@@ -25,11 +25,21 @@ KEPT_LINES = 80
 LINE_BYTES = 2000
 _HEAD = re.compile(r"^(?:[\d.]+ )?(?:[DIWE] )?(?:\S+ +\S+: )?")  # "0.00.004.492 E srv  load_model: "
 _FAULT = re.compile(r"^[\d.]+ E |GGML_ASSERT|\berror\b|failed|invalid argument|out of memory", re.IGNORECASE)
+_CRASH = re.compile(
+    r"GGML_ASSERT|GGML_ABORT|terminate called|(CUDA|ROCm|HIP|Vulkan|SYCL|Metal) error|out of memory"
+)
 _log = logging.getLogger(__name__)
 
 
 class ChildFailed(Exception):
-    """The child ended, or never began; `str(error)` says why, with llama.cpp's own last words."""
+    """The child ended, or never began; `str(error)` says why, with llama.cpp's own last words.
+
+    `killed` when somebody ended it from outside: the operator, or a system without memory.
+    """
+
+    def __init__(self, reason: str, *, killed: bool = False) -> None:
+        super().__init__(reason)
+        self.killed = killed
 
 
 class Child:
@@ -41,6 +51,7 @@ class Child:
         self.url = ""
         self.pid = process.pid
         self._process = process
+        self._serving = False
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._listening = asyncio.create_task(self._listen())
         self.ended = asyncio.create_task(self._watch())
@@ -72,14 +83,22 @@ class Child:
     async def _until_ready(self) -> None:
         assert self._process.stdout
         line = await self._process.stdout.readline()
-        if not line:
-            raise ChildFailed(await self.cause())
-        told = json.loads(line)
+        try:
+            told = json.loads(line)
+        except ValueError:  # it ended before it had said anything
+            told = {"fault": ""}
+        if "fault" in told:
+            raise await self._failure(told["fault"])
         self.url = told["url"]
         while not told["ready"] and not await asyncio.to_thread(probe.is_ready, self.url, self.api_key):
             if self.is_gone():
-                raise ChildFailed(await self.cause())
+                raise await self._failure()
             await asyncio.sleep(0.05)
+        self._serving = True
+
+    async def _failure(self, told: str = "") -> ChildFailed:
+        reason = await self.cause(told)
+        return ChildFailed(reason, killed=self.ended.result() == -signal.SIGKILL)
 
     def is_gone(self) -> bool:
         """Whether it has ended, also when the event loop has not been told yet."""
@@ -99,19 +118,24 @@ class Child:
         except psutil.Error:
             return 0
 
-    async def cause(self) -> str:
-        """Why it ended: llama.cpp's last words where it had any. Waits for the end."""
+    async def cause(self, told: str = "") -> str:
+        """Why it ended: llama.cpp's own words where it had any, else what it `told`. Waits for the end."""
         code = await asyncio.shield(self.ended)
-        words = self.last_words()
+        words = self.last_words() or told
         if code >= 0:
             return words or f"its process ended with code {code} and without a word"
         name = signal.Signals(-code).name
-        hint = ", perhaps for lack of memory" if name == "SIGKILL" else ""
-        return f"its process was ended by {name}{hint}{': ' + words if words and not hint else ''}"
+        hint = "perhaps for lack of memory" if name == "SIGKILL" else words
+        return f"its process was ended by {name}" + (f", {hint}" if hint else "")
 
     def last_words(self) -> str:
-        """The first line of the log that tells of a fault: it names the cause, later ones its effects."""
-        faults = [line for line in self._lines if _FAULT.search(line)]
+        """What the log says of a fault.
+
+        Of a load the first such line, which names the cause of those after it. Of a server only what
+        ends a process: its other complaints are about requests, and nobody else's to read.
+        """
+        pattern = _CRASH if self._serving else _FAULT
+        faults = [line for line in self._lines if pattern.search(line)]
         said = _HEAD.sub("", faults[0] if faults else "").strip()
         return said.replace(self.plan.model, Path(self.plan.model).name)
 
