@@ -1,8 +1,11 @@
 """One file, from a hub whose connections are cut, whose answers are wrong, and whose redirects go astray."""
 
 import json
+import ssl
+import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
@@ -263,3 +266,41 @@ def test_without_a_network_the_error_is_one_line(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(web.socket, "getaddrinfo", nothing)
     with pytest.raises(NodeFailed, match=r"^hub.example is not found: there is no network, or no such host$"):
         get("https://hub.example/x")
+
+
+@pytest.fixture
+def certified(tmp_path: Path, require: Callable[[str], Path]) -> Iterator[tuple[str, Path]]:
+    """The address of a TLS server for `localhost`, and its self-signed certificate."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    made = [require("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    named = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*made, *named, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.headers["Host"].encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"https://localhost:{server.server_address[1]}/", certificate
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_certificate_must_be_valid(certified: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    url, certificate = certified
+    with pytest.raises(NodeFailed, match=r"localhost:\d+ has no valid certificate: self.signed"):
+        get(url)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert Web().get_small(url, {}, Cancel()).body.decode() == url.removeprefix("https://").rstrip("/")
+    with pytest.raises(NodeFailed, match=r"has no valid certificate: .*127.0.0.1"):
+        get(url.replace("localhost", "127.0.0.1"))
