@@ -106,6 +106,7 @@ def test_a_truncated_pdf_is_refused_when_it_cannot_be_opened(tmp_path: Path, sha
 def test_hyphens_at_line_ends_are_mended(shared: Path) -> None:
     text = read(shared / "data/documents/sample-files/multicolumn.pdf").pages[0].text
     assert "consectetuer adipiscing elit" in text
+    assert "metus rhoncus sem" in text
     assert "\ufffe" not in text
 
 

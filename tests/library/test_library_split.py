@@ -131,6 +131,22 @@ def test_a_table_that_fits_is_kept_together() -> None:
     ]
 
 
+def test_a_table_that_fits_is_not_cut_for_the_few_words_before_it() -> None:
+    table = "a | b\n1 | 2\n3 | 4\n5 | 6\n7 | 8"
+    blocks = (Block(kind="paragraph", start=0, end=6), Block(kind="table", start=8, end=8 + len(table)))
+    page = Page(number=1, text=f"Table:\n\n{table}", blocks=blocks)
+    assert texts(document(page), size=32) == ["Table:", table]
+
+
+def test_text_before_the_first_heading_is_a_section_of_its_own() -> None:
+    text = "Preamble.\n\nHead\n\nBody."
+    page = Page(number=1, text=text, blocks=(Block(kind="heading", start=11, end=15, level=1, title="Head"),))
+    assert [(each.text, each.heading) for each in split(document(page), size=100, overlap=0)] == [
+        ("Preamble.", ()),
+        ("Head\n\nBody.", ("Head",)),
+    ]
+
+
 def test_a_table_that_does_not_fit_is_cut_between_rows() -> None:
     text = "\n".join(f"row {n} | value {n}" for n in range(20))
     source = document(Page(number=1, text=text, blocks=(Block(kind="table", start=0, end=len(text)),)))

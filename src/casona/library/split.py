@@ -63,11 +63,11 @@ def _sections(page: Page, path: list[Heading]) -> Iterator[_Section]:
     section = _Section(0, 0, _titles(path), [])
     for block in page.blocks:
         if block.kind == "heading":
-            if section.has_body or page.text[section.start : block.start].strip():
+            is_preamble = not section.blocks and bool(page.text[section.start : block.start].strip())
+            if section.has_body or is_preamble:
                 section.end = block.start
-                if section.has_body or not section.blocks:
-                    yield section
-                    section = _Section(block.start, block.start, (), [])
+                yield section
+                section = _Section(block.start, block.start, (), [])
             while path and path[-1][0] >= block.level:
                 path.pop()
             path.append((block.level, block.title))
