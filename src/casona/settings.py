@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from casona.exchange.zones import Zone
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}$")]
 Seconds = Annotated[float, Field(ge=0, le=86_400 * 365)]
 KeepAlive = Annotated[str, Field(pattern=r"^(-1|0|\d+(\.\d+)?(ms|s|m|h)?)$", coerce_numbers_to_str=True)]
 
@@ -261,7 +262,7 @@ class Settings(Group):
     server: Server = Server()
     log: Log = Log()
     nodes: tuple[Node, ...] = Field((), description="Servers that run models, beside the embedded engine.")
-    models: dict[Name, Model] = Field({}, description="Names of our own for models on nodes.")
+    models: dict[Alias, Model] = Field({}, description="Names of our own for models on nodes.")
     privacy: Privacy = Privacy()
     discovery: Discovery = Discovery()
     timeouts: Timeouts = Timeouts()
