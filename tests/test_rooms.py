@@ -27,6 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "tally": {"exchange", "policy", "routing", "records"},
     "serve": {"exchange", "dialects", "policy", "routing", "nodes", "tally"},
     "reading": {"exchange", "settings", "policy", "library", "tally", "serve"},
+    "embedding": {"exchange", "policy", "library", "nodes", "routing", "tally", "serve"},
     "web": {
         *("exchange", "settings", "home", "dialects", "policy", "nodes", "routing", "engine", "records"),
         *("library", "tally", "serve", "reading"),
@@ -43,7 +44,7 @@ ROOMS: dict[str, set[str]] = {
             "routing",
             "engine",
         ),
-        *("records", "library", "tally", "serve", "reading", "web"),
+        *("records", "library", "tally", "serve", "reading", "embedding", "web"),
     },
     "cli": {"exchange", "settings", "logs", "configuration", "home", "web", "wiring"},
     "__main__": {"cli"},
