@@ -20,9 +20,11 @@ from pydantic import SecretStr
 from casona import __version__
 from casona.configuration import Configuration, read
 from casona.dialects.openai_chat import OpenAIChat
+from casona.embedding import Embedding
 from casona.engine import machine, recommend
 from casona.engine.engine import Engine
 from casona.engine.hub.hubs import connect
+from casona.engine.node import NAME as ENGINE
 from casona.engine.node import EngineNode
 from casona.engine.pulls import Pulls
 from casona.engine.shelf import Shelf
@@ -30,6 +32,8 @@ from casona.exchange.keys import Key
 from casona.exchange.request import ChatRequest, Output, TextPart, Turn
 from casona.exchange.zones import Zone
 from casona.home import Home
+from casona.library.client import LibraryClient
+from casona.library.hit import Hit
 from casona.nodes import ollama, openai
 from casona.nodes.base import Node
 from casona.policy.keys import Keyring
@@ -37,7 +41,7 @@ from casona.policy.zones import zone_of_host
 from casona.records.database import Database, open_database
 from casona.records.keys import KeyBook, ensure_admin_key
 from casona.records.usage import Ledger
-from casona.routing.catalog import Catalog
+from casona.routing.catalog import Catalog, Entry
 from casona.serve import Desk
 from casona.settings import Node as NodeSettings
 from casona.settings import NodeKind, Settings, Timeouts
@@ -72,6 +76,8 @@ class House:
     pulls: Pulls
     catalog: Catalog
     desk: Desk
+    embedding: Embedding
+    library: LibraryClient
     instance: str
     new_admin_key: str | None
 
@@ -101,6 +107,8 @@ def opened(home: Home, settings: Settings, what: str) -> Iterator[House]:
         shelf = Shelf(home.models_dir)
         engine = Engine(settings.engine, shelf, home_dir=home.path) if settings.engine.enabled else None
         catalog = Catalog(_nodes(settings, engine), settings.models)
+        desk = Desk(catalog=catalog, record=ledger.record, max_zone=settings.privacy.max_zone)
+        embedding = Embedding(desk, _digests(shelf), configured=settings.library.embedder)
         yield House(
             home=home,
             settings=settings,
@@ -112,7 +120,9 @@ def opened(home: Home, settings: Settings, what: str) -> Iterator[House]:
             engine=engine,
             pulls=_pulls(settings, shelf, engine),
             catalog=catalog,
-            desk=Desk(catalog=catalog, record=ledger.record, max_zone=settings.privacy.max_zone),
+            desk=desk,
+            embedding=embedding,
+            library=LibraryClient(home.path, settings, embedding.embed),
             instance=secrets.token_hex(16),
             new_admin_key=new_admin_key,
         )
@@ -142,6 +152,7 @@ async def running(house: House) -> AsyncIterator[App]:
         if house.engine is not None:
             stack.push_async_callback(house.engine.stop)
             await house.engine.start()
+        stack.push_async_callback(house.library.close)
         stack.push_async_callback(house.pulls.stop)
         for work in (_keep_looking(house), house.pulls.sweep()):
             stack.callback(asyncio.create_task(work).cancel)
@@ -174,19 +185,33 @@ def front_door(house: House) -> FrontDoor:
 
 def rooms(house: House) -> App:
     """The administration and the library. FastAPI comes with them, hence the late imports."""
+    from casona.reading import ReadingRoom
     from casona.web.admin import admin_router
+    from casona.web.incoming import Incoming, Intake
+    from casona.web.library import library_router
     from casona.web.models_admin import models_router
+    from casona.web.rag import rag_router
     from casona.web.rooms import Rooms
     from casona.web.rooms import rooms as application
+
+    library, settings = house.library, house.settings
 
     def caller(request: "Request") -> Key:
         return house.identify(request.scope)
 
+    async def retrieve(question: str, collection: str | None, limit: int) -> list[Hit]:
+        return await library.retrieve(question, collection=collection, limit=limit)
+
+    intake = Intake(library=library, incoming=Incoming(house.home.library_dir / "incoming"))
+    near = partial(house.embedding.require_near, library)
+    reading = ReadingRoom(desk=house.desk, retrieve=retrieve, settings=settings.library)
     routers = [
         admin_router(house.database, house.keyring, house.ledger, caller),
         models_router(house.pulls, partial(load, house), caller),
+        library_router(intake, near, caller),
+        rag_router(reading, intake, near, caller, num_results=settings.library.num_results),
     ]
-    limits = house.settings.server
+    limits = settings.server
     return Rooms(
         application(routers),
         max_body_bytes=limits.max_body_bytes,
@@ -202,12 +227,26 @@ def describe(house: House) -> dict[str, Any]:
     troubled = any(state.trouble for state in catalog.states)
     return {
         "status": "degraded" if troubled else "healthy",
-        "model": names[0] if names else None,
+        "model": next((entry.name for entry in catalog.entries if _chats(entry)), None),
         "models": names,
         "vectorstore": house.settings.library.store,
         "nodes": nodes,
         "instance": house.instance,
     }
+
+
+def _chats(entry: Entry) -> bool:
+    return any(not place.abilities or "chat" in place.abilities for place in entry.places)
+
+
+def _digests(shelf: Shelf) -> Callable[[str, str], str]:
+    """How the weights of an embedding model are told apart: for the engine's own models by their digest."""
+
+    def digest_of(node: str, model: str) -> str:
+        found = shelf.find(model) if node == ENGINE else None
+        return found.digest if found else ""
+
+    return digest_of
 
 
 def _pulls(settings: Settings, shelf: Shelf, engine: Engine | None) -> Pulls:
