@@ -7,6 +7,7 @@ from bench.report import Promise, Section, Spread, Table, show_spread, spread
 
 DIRECT = "no proxy"
 HELP = "casona --help"
+BUSY = 0.9  # share of its core that a proxy uses when nothing else is the limit
 
 Samples = dict[str, list[dict[str, float]]]
 """Figures by proxy, one mapping per round; a round that failed is empty, so that rounds stay side by side."""
@@ -68,7 +69,12 @@ def _gateway(samples: Samples) -> Section:
     figures = "requests/s at 32, of nginx, of its core, p50 us at 1, p99 us at 1, added p50 us, MB after"
     columns = ("proxy", *figures.split(", "))
     table = _table("Whole answers, 32 connections and 1", columns, timed, cells)
-    return Section(name="gateway", tables=[table], promises=_relay_promises(samples), notes=_errors(samples))
+    return Section(
+        name="gateway",
+        tables=[table],
+        promises=_relay_promises(samples),
+        notes=_errors(samples) + _held_back(samples),
+    )
 
 
 def _relay_promises(samples: Samples) -> list[Promise]:
@@ -91,6 +97,16 @@ def _errors(samples: Samples) -> list[str]:
     """A figure that was reached by failing is no figure: say so."""
     counts = {name: sum(_errors_in(each) for each in rounds) for name, rounds in samples.items()}
     return [f"{name}: {count:.0f} requests failed" for name, count in counts.items() if count]
+
+
+def _held_back(samples: Samples) -> list[str]:
+    """A proxy that could not use its core has a figure that is too low: say so."""
+    shares = {name: _middle(of(samples, name, "core_used")) for name in samples}
+    return [
+        f"{name} used {share:.0%} of its core: the load, or other work on this machine, held it back"
+        for name, share in shares.items()
+        if share is not None and share < BUSY
+    ]
 
 
 def _errors_in(figures: dict[str, float]) -> float:
