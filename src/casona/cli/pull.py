@@ -25,10 +25,11 @@ def pull(home: Home, name: str | None, recommend: bool, as_json: bool) -> None:
     elif name is None:
         raise click.UsageError("name a model, such as llama3:8b, or ask with --recommend")
     else:
-        _pull(home, name, as_json)
+        fetch(home, name, as_json=as_json)
 
 
-def _pull(home: Home, name: str, as_json: bool) -> None:
+def fetch(home: Home, name: str, *, as_json: bool = False) -> None:
+    """Pull a model into a house, and show how far it is. Raises CasonaError."""
     from casona.cli import progress
 
     with open_door(home) as door:

@@ -3,9 +3,13 @@
 import logging
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import click
 
+from casona.cli.pull import fetch
+from casona.exchange.errors import CasonaError
 from casona.home import Home
 
 
@@ -31,9 +35,22 @@ def serve(home: Home, host: str | None, port: int | None) -> None:
         url = url_of(listening)
 
         with home.announced(url, house.instance):
-            uvloop.run(wiring.serve(house, listening, _say))
+            uvloop.run(wiring.serve(house, listening, _say, partial(_advise, home)))
 
 
 def _say(line: str) -> None:
     click.echo(line)
     sys.stdout.flush()
+
+
+def _advise(home: Home, line: str, offer: Callable[[Callable[[str], bool]], str]) -> None:
+    """Tell who has no model yet how to get the best one; on a terminal, offer to do it."""
+    on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    name = offer(lambda question: click.confirm(question, default=True)) if on_terminal else ""
+    if not name:
+        _say(line)
+        return
+    try:
+        fetch(home, name)
+    except CasonaError as fault:
+        _say(f"casona: {fault}")
