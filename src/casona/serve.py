@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from casona.dialects.base import Asked, Dialect
-from casona.exchange.errors import CasonaError, NodeFailed, NodeRefused
+from casona.exchange.errors import BadRequest, CasonaError, NodeFailed, NodeRefused
 from casona.exchange.events import Event, Started
 from casona.exchange.request import ChatRequest
 from casona.exchange.zones import Zone
@@ -75,6 +75,7 @@ class Desk:
             asked = dialect.read(call.raw)
             tally.model = asked.model
             places = await self.admit(call, asked.model, "chat")
+            _check_links(asked, places)
             if asked.stream:
                 return await self._stream(dialect, asked, places, tally)
             return await self._whole(dialect, asked, places, tally)
@@ -275,6 +276,14 @@ async def _abandon(opening: "asyncio.Future[Begun]") -> None:
     opening.cancel()
     with suppress(asyncio.CancelledError, CasonaError):
         await (await opening).rest.aclose()
+
+
+def _check_links(asked: Asked, places: Sequence[Place]) -> None:
+    """Only a cloud may fetch what a body names: our machines would reach into our own network."""
+    if (link := asked.link) and any(place.zone is not Zone.CLOUD for place in places):
+        raise BadRequest(
+            f"{link}: addresses are not fetched here; send the content itself as a data: URL", param=link
+        )
 
 
 def _is_the_callers(fault: NodeFailed) -> bool:

@@ -271,3 +271,13 @@ async def test_a_field_of_the_wrong_kind_reaches_no_node() -> None:
             await bench.ask(temperature="hot")
         assert node.received == []
     assert [(row.ended, row.status) for row in bench.rows] == [("refused", 400)]
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.1/admin", "file:///etc/passwd"])
+async def test_no_node_of_ours_is_made_to_fetch_an_address(url: str) -> None:
+    picture = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
+    async with ScriptedNode(as_json(WHOLE)) as node, desk_over(node) as bench:
+        with pytest.raises(BadRequest, match="are not fetched here") as refused:
+            await bench.ask(messages=picture)
+        assert refused.value.param == "messages[0].content[0].image_url"
+        assert node.received == []

@@ -18,6 +18,10 @@ class Asked(Protocol):
     @property
     def wants_usage(self) -> bool: ...
 
+    @property
+    def link(self) -> str:
+        """The field with an address that a node would fetch, or ""."""
+
     def relayed(self, model: str) -> bytes:
         """The body for a node of the same dialect, which calls the model `model`."""
 

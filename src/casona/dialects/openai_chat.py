@@ -54,6 +54,15 @@ class Asked:
         options = self.gist.stream_options
         return bool(options and options.include_usage)
 
+    @property
+    def link(self) -> str:
+        for at, message in enumerate(self.gist.messages):
+            if isinstance(message.content, list):
+                for place, part in enumerate(message.content):
+                    if name := part.link:
+                        return f"messages[{at}].content[{place}].{name}"
+        return ""
+
     def relayed(self, model: str) -> bytes:
         """The body for a node of the same dialect: its own name for the model, usage always asked for."""
         changed = self.fields | {"model": msgspec.Raw(msgspec.json.encode(model))}

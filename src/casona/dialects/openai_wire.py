@@ -27,7 +27,22 @@ class StreamOptions(Struct):
 
 
 class LoosePart(Struct):
+    """`…_url` is an object with a `url`, or the URL itself: servers take both."""
+
     type: str
+    image_url: Any = None
+    audio_url: Any = None
+    video_url: Any = None
+
+    @property
+    def link(self) -> str:
+        """The name of the field that a node would have to fetch from the network, or ""."""
+        for name in ("image_url", "audio_url", "video_url"):
+            found = getattr(self, name)
+            url = found.get("url") if isinstance(found, dict) else found
+            if isinstance(url, str) and not url[:5].lower().startswith("data:"):
+                return name
+        return ""
 
 
 class LooseMessage(Struct):

@@ -98,6 +98,7 @@ class Lease:
     def __init__(self, loaded: Loaded, released: Callable[[Loaded], None]) -> None:
         assert loaded.child
         assert loaded.sizing
+        self.acquired_s = time.perf_counter()
         self.model = loaded.file
         self.url = loaded.child.url
         self.api_key = loaded.child.api_key

@@ -7,8 +7,9 @@ relayed streamed only; whole answers are gathered in the house from translated e
 
 import dataclasses
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
+from typing import TypeVar
 
 import msgspec
 
@@ -26,7 +27,16 @@ from casona.settings import NodeKind, Timeouts
 
 NAME = "engine"
 MOST_POOLS = 32
-NO_IMAGES = "image input is not supported"
+CALLERS_FAULTS = {
+    "image input is not supported": "messages: this model takes no images",
+    "audio input is not supported": "messages: this model takes no audio",
+    "too large to process": "input: a text is longer than this model can embed at once",
+    "does not support logits": "model: this model embeds texts, it can't chat",
+    "Failed to parse messages": "messages: the model's template can't render this conversation",
+}
+"""What llama.cpp calls its own error (500) and is the caller's to mend; see `design.md`."""
+
+T = TypeVar("T")
 
 
 class EngineNode:
@@ -38,7 +48,7 @@ class EngineNode:
     def __init__(self, engine: Engine, timeouts: Timeouts) -> None:
         self.engine = engine
         self._timeouts = timeouts
-        self._children: dict[str, OpenAINode] = {}
+        self._children: dict[tuple[str, str], OpenAINode] = {}
 
     async def models(self) -> tuple[NodeModel, ...]:
         return tuple(
@@ -55,39 +65,60 @@ class EngineNode:
 
     async def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         began_s = time.perf_counter()
-        lease = await self.engine.acquire(request.model, keep_alive=request.keep_alive or None)
-        queued_s = time.perf_counter() - began_s
         extras = {**request.extras, "openai": {**request.extras.get("openai", {}), "return_progress": True}}
         asked = dataclasses.replace(request, extras=extras)
+        lease, events, event = await self._begun(asked)
         try:
-            with _mending():
-                async with aclosing(self._child(lease).chat(asked)) as events:
+            async with aclosing(events):
+                if isinstance(event, Started):
+                    event = dataclasses.replace(event, queued_s=lease.acquired_s - began_s)
+                yield event
+                with _mending():
                     async for event in events:
-                        if isinstance(event, Started):
-                            event = dataclasses.replace(event, queued_s=queued_s)
                         yield event
         except NodeFailed as fault:
             raise await _explained(fault, lease) from fault
         finally:
             lease.release()
 
+    async def _begun(self, asked: ChatRequest) -> "tuple[Lease, AsyncGenerator[Event, None], Event]":
+        """A lease, the answer's events, and the first of them."""
+
+        async def begin(lease: Lease) -> "tuple[Lease, AsyncGenerator[Event, None], Event]":
+            events = self._child(lease).chat(asked)
+            return lease, events, await anext(events)
+
+        return await self._on_living_child(asked.model, asked.keep_alive, begin)
+
     async def relay(self, model: str, path: str, body: bytes) -> "LeasedReply":
         began_s = time.perf_counter()
-        lease = await self.engine.acquire(model)
-        queued_s = time.perf_counter() - began_s
-        try:
+
+        async def begin(lease: Lease) -> LeasedReply:
             reply = await self._child(lease).relay(model, path, body[:-1] + b',"return_progress":true}')
             if reply.status != 200:
+                raise failure(NAME, reply.status, await reply.read())
+            return LeasedReply(reply, lease, lease.acquired_s - began_s)
+
+        return await self._on_living_child(model, "", begin)
+
+    async def _on_living_child(
+        self, model: str, keep_alive: str, begin: Callable[[Lease], Awaitable[T]]
+    ) -> T:
+        """What `begin` gives, which then owns the lease. A child that died unnoticed is replaced once."""
+        for last in (False, True):
+            lease = await self.engine.acquire(model, keep_alive=keep_alive or None)
+            try:
                 with _mending():
-                    raise failure(NAME, reply.status, await reply.read())
-        except NodeFailed as fault:
-            explained = await _explained(fault, lease)
-            lease.release()
-            raise explained from fault
-        except BaseException:
-            lease.release()
-            raise
-        return LeasedReply(reply, lease, queued_s)
+                    return await begin(lease)
+            except NodeFailed as fault:
+                explained = await _explained(fault, lease)
+                lease.release()
+                if last or explained is fault:
+                    raise explained from fault
+            except BaseException:
+                lease.release()
+                raise
+        raise AssertionError("the last turn returns or raises")
 
     async def embed(self, model: str, texts: Sequence[str]) -> Embeddings:
         lease = await self.engine.acquire(model)
@@ -105,13 +136,14 @@ class EngineNode:
 
     def _child(self, lease: Lease) -> OpenAINode:
         """The child of a lease as a node; each has its own port and key."""
-        child = self._children.get(lease.url)
+        address = lease.url, lease.api_key
+        child = self._children.get(address)
         if child is None:
             if len(self._children) >= MOST_POOLS:  # the oldest ones ended long ago
                 self._children.pop(next(iter(self._children)))
             origin = Origin.of(NAME, lease.url + "/v1")
             pool = Pool(origin, self._timeouts, {"authorization": f"Bearer {lease.api_key}"})
-            child = self._children[lease.url] = OpenAINode(NAME, self.zone, pool, ROWS[NodeKind.LLAMACPP])
+            child = self._children[address] = OpenAINode(NAME, self.zone, pool, ROWS[NodeKind.LLAMACPP])
         return child
 
 
@@ -148,8 +180,9 @@ def _mending() -> Iterator[None]:
     except NodeRefused as refused:
         raise _in_our_words(refused) from refused
     except NodeFailed as fault:
-        if NO_IMAGES in str(fault):
-            raise BadRequest("messages: this model takes no images", param="messages") from fault
+        for words, ours in CALLERS_FAULTS.items():
+            if words in str(fault):
+                raise BadRequest(ours, param=ours.partition(":")[0]) from fault
         raise
 
 
