@@ -13,8 +13,6 @@ from pydantic import (
     Field,
     SecretStr,
     StringConstraints,
-    ValidationInfo,
-    field_validator,
 )
 
 from casona.exchange.zones import Zone
