@@ -36,6 +36,7 @@ from casona.library.client import LibraryClient
 from casona.library.hit import Hit
 from casona.nodes import ollama, openai
 from casona.nodes.base import Node
+from casona.nodes.discovery import discover
 from casona.policy.keys import Keyring
 from casona.policy.zones import zone_of_host
 from casona.records.database import Database, open_database
@@ -56,6 +57,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Ask = Callable[[str], bool]
+Advise = Callable[[str, Callable[[Ask], str]], None]
+"""Gets the line that says which model to pull, and what to call with a way to ask the person: it gives
+the name of the model to pull now, or ""."""
 Connect = Callable[[NodeSettings, Zone, Timeouts], Node]
 CONNECT: dict[NodeKind, Connect] = {NodeKind.OLLAMA: ollama.connect}
 """How to connect to a kind of node; every other kind is OpenAI-compatible."""
@@ -147,8 +152,7 @@ class OnFirstNeed:
 async def running(house: House) -> AsyncIterator[App]:
     """The house at work: its engine and nodes joined, its front door ready to be listened at."""
     async with AsyncExitStack() as stack:
-        for state in house.catalog.states:
-            stack.push_async_callback(state.node.close)
+        stack.push_async_callback(_close_nodes, house.catalog)
         if house.engine is not None:
             stack.push_async_callback(house.engine.stop)
             await house.engine.start()
@@ -289,8 +293,21 @@ def _node(node: NodeSettings, settings: Settings) -> Node:
     return CONNECT.get(node.kind, openai.connect)(node, zone, settings.timeouts)
 
 
+async def _close_nodes(catalog: Catalog) -> None:
+    for state in catalog.states:
+        await state.node.close()
+
+
 async def _keep_looking(house: House) -> None:
-    """Ask the nodes now and then what they have."""
+    """Take in an Ollama server of this machine, and ask the nodes now and then what they have."""
+    settings = house.settings
+    if settings.discovery.ollama:
+        taken = {state.name for state in house.catalog.states}
+        urls = [node.url for node in settings.nodes]
+        found = await discover(settings.timeouts, names=taken, urls=urls)
+        if found is not None:
+            log.info("found an Ollama server on this machine; it is the node %r", found.name)
+            house.catalog.add(found)
     while True:
         await house.catalog.refresh()
         await asyncio.sleep(house.settings.discovery.refresh_s)
@@ -354,17 +371,21 @@ class Background:
             await self._server.serve(sockets=[self._listening])
 
 
-async def serve(house: House, listening: socket.socket, greet: Callable[[str], None]) -> None:
-    """Run a house until it is told to stop; `greet` gets each line of what its owner should know."""
+async def serve(house: House, listening: socket.socket, greet: Callable[[str], None], advise: Advise) -> None:
+    """Run a house until it is told to stop.
+
+    `greet` gets each line of what its owner should know; `advise` is called, in a thread of its own,
+    when there is no model yet.
+    """
     async with running(house) as app:
         running_server = server(app, house.settings.server)
-        greeting = asyncio.create_task(_greet(house, url_of(listening), greet))
+        greeting = asyncio.create_task(_greet(house, url_of(listening), greet, advise))
         await running_server.serve(sockets=[listening])
         greeting.cancel()
 
 
-async def _greet(house: House, url: str, greet: Callable[[str], None]) -> None:
-    """Say where the house is, with which key, and what its models run on or where to get one."""
+async def _greet(house: House, url: str, greet: Callable[[str], None], advise: Advise) -> None:
+    """Say where the house is, with which key, and what its models run on."""
     greet(f"Casona {__version__} is ready at {url}")
     if house.new_admin_key:
         greet(f"admin key: {house.new_admin_key}  (shown this once; kept in {house.home.admin_key_path})")
@@ -375,7 +396,9 @@ async def _greet(house: House, url: str, greet: Callable[[str], None]) -> None:
         for line in await house.engine.describe():
             greet(line)
     if not house.catalog.entries:
-        greet(recommend.first_start_advice(await asyncio.to_thread(machine.usable_bytes)))
+        memory_bytes = await asyncio.to_thread(machine.usable_bytes)
+        line, offer = recommend.first_start_advice(memory_bytes), partial(recommend.offer, memory_bytes)
+        threading.Thread(target=advise, args=(line, offer), name="advice", daemon=True).start()
 
 
 def configuration(home: Home, environ: Mapping[str, str]) -> Configuration:
