@@ -26,12 +26,22 @@ Progress = Callable[[int], None]
 
 
 class Client:
-    """Requests to the server at `url`. Every method raises CliError with the server's own words."""
+    """Requests to the server at `url`, from any thread.
+
+    Every method raises CliError with the server's own words; its `status` is the server's.
+    """
 
     def __init__(self, url: str, api_key: str, *, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self.url = url.rstrip("/")
         self.api_key = api_key
         self._timeout_s = timeout_s
+        self._lines: set[socket.socket] = set()
+
+    def hang_up(self) -> None:
+        """Break off all requests under way, whichever thread waits for them."""
+        for line in tuple(self._lines):
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
 
     def get_json(self, path: str, **query: str | float | None) -> Any:
         return self._exchange("GET", path, query)
@@ -72,16 +82,32 @@ class Client:
             "Content-Type": f"multipart/form-data; boundary={boundary}",
             "Content-Length": str(len(head) + size_bytes + len(tail)),
         }
-        body = _multipart(head, file, tail, size_bytes, progress or _ignore)
+        body = _body(head, file, tail, size_bytes, progress or _ignore)
         with self._answer("POST", path, body, headers) as response:
+            return _decoded(response.read())
+
+    def put_file(
+        self,
+        path: str,
+        file: BinaryIO,
+        *,
+        progress: Progress | None = None,
+        **query: str | float | None,
+    ) -> Any:
+        """Send a file, from its start, as the whole body; `progress` as in `upload`."""
+        size_bytes = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)}
+        body = _body(b"", file, b"", size_bytes, progress or _ignore)
+        with self._answer("PUT", _with_query(path, query), body, headers) as response:
             return _decoded(response.read())
 
     def _exchange(
         self, method: str, path: str, query: Mapping[str, str | float | None], content: bytes | None = None
     ) -> Any:
-        given = {name: value for name, value in query.items() if value is not None}
-        full = f"{path}?{urlencode(given)}" if given else path
-        with self._answer(method, full, content, _JSON_SENT if content else {}) as response:
+        with self._answer(
+            method, _with_query(path, query), content, _JSON_SENT if content else {}
+        ) as response:
             return _decoded(response.read())
 
     @contextmanager
@@ -93,11 +119,13 @@ class Client:
         except OSError as fault:
             raise CliError(f"no server answers at {self.url}: {_reason(fault)}") from fault
         line = connection.sock
+        self._lines.add(line)
         try:
             yield self._sent(connection, method, path, body, headers)
         except (OSError, http.client.HTTPException) as fault:
             raise CliError(f"the server at {self.url} broke off: {_reason(fault)}") from fault
         finally:
+            self._lines.discard(line)
             with suppress(OSError):  # a response that is still open would keep the connection
                 line.shutdown(socket.SHUT_RDWR)
             connection.close()
@@ -130,11 +158,18 @@ class Client:
             connection.request(method, target, body, {**headers, **key, "Connection": "close"})
         response = connection.getresponse()
         if response.status >= http.client.BAD_REQUEST:
-            raise CliError(_complaint(response))
+            complaint = CliError(_complaint(response))
+            complaint.status = response.status
+            raise complaint
         return response
 
 
 _JSON_SENT = {"Content-Type": "application/json"}
+
+
+def _with_query(path: str, query: Mapping[str, str | float | None]) -> str:
+    given = {name: value for name, value in query.items() if value is not None}
+    return f"{path}?{urlencode(given)}" if given else path
 
 
 def _encoded(body: Any) -> bytes:
@@ -185,9 +220,7 @@ def _quoted(name: str) -> str:
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _multipart(
-    head: bytes, file: BinaryIO, tail: bytes, size_bytes: int, progress: Progress
-) -> Iterator[bytes]:
+def _body(head: bytes, file: BinaryIO, tail: bytes, size_bytes: int, progress: Progress) -> Iterator[bytes]:
     yield head
     left = size_bytes
     while left:

@@ -31,6 +31,7 @@ class Door(Client):
         self._stack = stack or ExitStack()
 
     def close(self) -> None:
+        self.hang_up()
         self._stack.close()
 
     def __enter__(self) -> Self:

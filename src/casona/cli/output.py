@@ -39,6 +39,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         click.echo("  ".join(padded).rstrip())
 
 
+def printable(text: str, *, also: str = "") -> str:
+    """A text from elsewhere, with nothing in it that steers a terminal; what is in `also` passes."""
+    return "".join(character if character.isprintable() or character in also else "�" for character in text)
+
+
 def moment(unix_s: float | None) -> str | None:
     """A time as people here read it."""
     return None if unix_s is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(unix_s))
@@ -72,5 +77,4 @@ def _cell(value: object) -> str:
             return f"{value:,.0f}"
         case int():
             return f"{value:,}"
-    # A name may come from elsewhere: nothing in it may steer the terminal.
-    return "".join(character if character.isprintable() else "�" for character in str(value))
+    return printable(str(value))
