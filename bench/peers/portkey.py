@@ -1,7 +1,8 @@
 """Portkey's gateway, the open-source one for Node.js, as `npx @portkey-ai/gateway` starts it.
 
 Source: https://github.com/Portkey-AI/gateway (1.15.2): the node's address travels in each request's headers.
-It keeps no keys and no ledger.
+It keeps no keys and no ledger. It runs on the Node.js that its own Dockerfile names, 20; on 24 it answered about
+twice as many requests when tried.
 """
 
 import json
@@ -15,7 +16,7 @@ from bench.peers.base import LOCKS, Peer, find_program, install_python, run_inst
 
 FOLDER = INSTALLED / "portkey"
 PACKAGE = FOLDER / "node_modules/@portkey-ai/gateway"
-OLDEST_NODE = 18
+NODE_MAJOR = "20"
 
 
 class Portkey(Peer):
@@ -55,9 +56,9 @@ class Portkey(Peer):
 
 
 def _node() -> Path:
-    """Node.js of this machine if it is new enough, else one from PyPI in its own environment."""
+    """This machine's Node.js if it is the right one, else one from PyPI in its own environment."""
     found = find_program("node")
-    if found and (found.parent / "npm").exists() and int(_version_of(found).split(".")[0]) >= OLDEST_NODE:
+    if found and (found.parent / "npm").exists() and _version_of(found).split(".")[0] == NODE_MAJOR:
         return found
     return install_python("node") / "node"
 
