@@ -114,11 +114,12 @@ class LibraryClient:
         return await self._ask(dict[str, Any], "sweep")
 
     async def status(self) -> LibraryStatus:
-        """Wakes nobody."""
-        if self._child is None or self._child.has_ended:
-            return LibraryStatus(state="asleep")
-        told = await self._ask(dict[str, Any], "status")
-        return msgspec.convert(told | {"state": "awake"}, LibraryStatus)
+        """Wakes nobody, and keeps nobody awake."""
+        if self._child is not None and not self._child.has_ended:
+            with suppress(Gone):
+                told = await self._child.peer.call("status")
+                return msgspec.convert(told | {"state": "awake"}, LibraryStatus)
+        return LibraryStatus(state="asleep")
 
     async def wake(self) -> None:
         """Start the process now; it goes on with what was under way when the last one ended."""

@@ -161,11 +161,10 @@ class Peer:
 
 def _raised(failure: Failure) -> CasonaError:
     """The error as it was on the other side, as far as it can be."""
-    kind = getattr(errors, failure.kind, CasonaError) if failure.kind else CasonaError
-    fault: CasonaError
+    kind: type[CasonaError] = getattr(errors, failure.kind, CasonaError) if failure.kind else CasonaError
     try:
-        fault = kind(failure.message, param=failure.param)
+        fault = kind(failure.message)
     except TypeError:  # one that takes more than a message
-        fault = CasonaError(failure.message, param=failure.param)
-    fault.status = failure.status
+        fault = CasonaError(failure.message)
+    fault.status, fault.param = failure.status, failure.param
     return fault

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 BUILTIN_WEIGHT = 0.1
 MODEL_WEIGHT = 0.2
+_ALIKE = 1e-6
 
 Run = Callable[[Callable[[], Any]], "Future[Any]"]
 """Runs something on the writer's thread."""
@@ -156,15 +157,15 @@ def fuse(
     known = ~np.isnan(cosines)
     weight = dense_weight if known.any() else 0.0
     lexical = _scaled(candidates.bm25, 0.0, bm25_top)
-    dense = _scaled(np.where(known, cosines, floor), floor, cosine_top)
+    dense = _scaled(np.where(known, cosines, floor - 1), floor, cosine_top)
     return np.asarray((1 - weight) * lexical + weight * dense, np.float32)
 
 
 def _scaled(scores: Scores, floor: float, top: float | None) -> Scores:
     if top is None:
         top = float(scores.max(initial=floor))
-    if top <= floor:
-        return np.zeros(len(scores), np.float32)
+    if top - floor < _ALIKE:  # no scale: nothing matched, or all passages are alike, as a single one is
+        return np.asarray((scores > top - _ALIKE) & (top > 0), np.float32)
     return np.asarray(np.clip((scores - floor) / (top - floor), 0.0, 1.0), np.float32)
 
 

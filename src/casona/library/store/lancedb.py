@@ -215,8 +215,8 @@ def _among(ids: Ids) -> str:
 
 
 def _unindexed_rows(table: Any) -> int:
-    stats = table.index_stats("vector_idx")
-    return int(stats.num_unindexed_rows if stats is not None else table.count_rows())
+    indexed = [index.num_indexed_rows for index in table.list_indices() if index.columns == ["vector"]]
+    return int(table.count_rows()) - min(sum(indexed), int(table.count_rows()))
 
 
 def _index(table: Any) -> None:

@@ -14,6 +14,9 @@ import numpy.typing as npt
 from casona.library.store.base import StoreFailed, Vectors
 
 
+_NOISE = 1e-9  # what is left of float32 rows that are alike
+
+
 class _Sums(NamedTuple):
     vectors: int
     total: npt.NDArray[np.float64]
@@ -44,7 +47,7 @@ class Moments:
         q = question.astype(np.float64)
         mean = float(q @ total) / count
         variance = float(q @ products @ q) / count - mean * mean
-        return mean, float(np.sqrt(max(variance, 0.0)))
+        return mean, float(np.sqrt(variance)) if variance > _NOISE else 0.0
 
     def save(self, path: Path) -> None:
         with open(path, "wb") as file:

@@ -98,10 +98,11 @@ class TermIndex:
     """
 
     def __init__(self, folder: Path, names: Sequence[str] = ()) -> None:
-        """Open the segments of these names. Raises StoreFailed when one is missing or damaged."""
+        """Open the segments of these names; others are what a crash left. Raises StoreFailed."""
         self._folder = folder
         self._segments: dict[str, Segment] = {name: _load(folder / name) for name in names}
         self._next = max((int(name) for name in names), default=0) + 1
+        self.sweep()
 
     @property
     def names(self) -> tuple[str, ...]:
