@@ -120,6 +120,8 @@ class Desk:
         places = self.catalog.known(model) or await self.catalog.places(model)
         near = choose.within(places, strictest(self.max_zone, call.key.max_zone), model=model)
         fit = choose.able(near, ability, model=model)
+        if len(fit) == 1:
+            return fit
         return choose.order(fit, now_s=asyncio.get_running_loop().time())
 
     async def _first(self, places: Sequence[Place], tally: Tally, run: Callable[[Place], Awaitable[T]]) -> T:

@@ -39,7 +39,7 @@ Identify = Callable[[Scope], Key]
 
 class FrontDoor:
     """`hot` and `exact` map (method, path) to handlers, `prefixes` (method, prefix) to those that read
-    the rest of the path. The hot ones see to their errors and hang-ups themselves.
+    the rest of the path. The hot ones see to their errors themselves.
     """
 
     def __init__(
@@ -65,10 +65,16 @@ class FrontDoor:
         if self.origins:
             send = self._with_cors(scope, send)
         handler = self.hot.get((scope["method"], scope["path"]))
-        if handler is not None:
-            await handler(scope, receive, send)
-            return
-        await self._guarded(self._other, scope, receive, send)
+        try:
+            if handler is not None:
+                await handler(scope, receive, send)
+            else:
+                await self._guarded(self._other, scope, receive, send)
+        except asyncio.CancelledError:
+            connection: Connection | None = scope.get(KEY)
+            if connection is None or not connection.hung_up:
+                raise
+            log.debug("%s: the client hung up", scope["path"])
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], plain_path(scope["path"])
@@ -103,26 +109,16 @@ class FrontDoor:
         return error
 
     async def _guarded(self, handler: App, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run a handler that is not on the hot path: its errors in OpenAI's shape, hang-ups noticed."""
-        connection: Connection | None = scope.get(KEY)
-        task = asyncio.current_task()
-        if connection is not None and task is not None:
-            connection.on_hang_up = task.cancel
+        """Run a handler that is not on the hot path: its errors in OpenAI's shape."""
         try:
             await handler(scope, receive, send)
         except CasonaError as error:
             await refuse(error, send)
         except HungUp:
             log.debug("%s: the client left before its request was whole", scope["path"])
-        except asyncio.CancelledError:
-            if connection is None or not connection.transport.is_closing():
-                raise
         except Exception:
             log.exception("%s %s failed", scope["method"], scope["path"])
             await refuse(CasonaError(UNEXPECTED), send)
-        finally:
-            if connection is not None:
-                connection.on_hang_up = None
 
     async def _preflight(self, scope: Scope, send: Send) -> None:
         await send({"type": "http.response.start", "status": 204, "headers": []})

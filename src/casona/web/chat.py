@@ -1,6 +1,5 @@
 """The chat door: from an HTTP request to the desk and back. The hot path; no framework."""
 
-import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import aclosing
@@ -11,7 +10,6 @@ from casona.exchange.keys import Key
 from casona.serve import Answer, Desk
 from casona.tally import Call
 from casona.web.asgi import JSON, Headers, HungUp, Receive, Scope, Send, new_request_id, read_body, send_whole
-from casona.web.connection import KEY, Connection
 
 UNEXPECTED = "something went wrong in the house; its log says what"
 
@@ -31,25 +29,15 @@ class ChatDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = new_request_id()
-        connection: Connection | None = scope.get(KEY)
-        if connection is not None:
-            connection.on_hang_up = _canceller()
         try:
             await self._answer(request_id, scope, receive, send)
         except CasonaError as error:
             await self._refuse(request_id, error, send)
         except HungUp:
             log.debug("%s: the client left before its request was whole", request_id)
-        except asyncio.CancelledError:
-            if connection is None or not connection.transport.is_closing():
-                raise
-            log.debug("%s: the client hung up", request_id)
         except Exception:
             log.exception("%s failed", request_id)
             await self._refuse(request_id, CasonaError(UNEXPECTED), send)
-        finally:
-            if connection is not None:
-                connection.on_hang_up = None
 
     async def _answer(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         key = self.identify(scope)
@@ -105,9 +93,3 @@ def answer_headers(answer: Answer) -> Headers:
 def _header_text(text: str) -> bytes:
     """As a header may hold it: one line of visible ASCII."""
     return text.encode("ascii", "backslashreplace").replace(b"\n", b" ").replace(b"\r", b" ")[:500]
-
-
-def _canceller() -> Callable[[], object]:
-    task = asyncio.current_task()
-    assert task is not None
-    return task.cancel

@@ -1,27 +1,32 @@
 """uvicorn's HTTP connection, with what it lacks.
 
-It says at once when its client has hung up (a callback, where ASGI would need a task per
-request), and closes on clients that trickle: a header in pieces, a body that stops.
+It cancels a request's task at once when its client has hung up (ASGI would need a second task
+for each request to notice), and closes on clients that trickle: a header in pieces, a body that
+stops.
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 KEY = "casona.connection"
 
 
 class Connection(HttpToolsProtocol):
-    """One client's connection; the scope of each request holds it under KEY."""
+    """One client's connection; the scope of each request holds it under KEY.
+
+    `hung_up` tells a cancelled task that nobody waits for it any more.
+    """
 
     header_timeout_s = 10.0
     body_timeout_s = 30.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.on_hang_up: Callable[[], object] | None = None
+        self.hung_up = False
+        self._task: asyncio.Task[None] | None = None
         self._slow: asyncio.TimerHandle | None = None
         self._in_head = True
         self._in_body = False
@@ -32,10 +37,15 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch()
-        hang_up, self.on_hang_up = self.on_hang_up, None
+        self.hung_up = True
         super().connection_lost(exc)
-        if hang_up is not None:
-            hang_up()
+        if self._task is not None and self.cycle is not None and not self.cycle.response_complete:
+            self._task.cancel()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._task = task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def data_received(self, data: bytes) -> None:
         if self._in_body:
