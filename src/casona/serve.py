@@ -223,7 +223,9 @@ async def _relay_stream(dialect: Dialect, asked: Asked, place: Place, tally: Tal
             raise failure(place.state.name, reply.status, await reply.read(), dialect=dialect.name)
         tally.queued_s = reply.queued_s
         async for piece in reply:
-            if passing := watch.feed(piece):
+            passing = watch.feed(piece)
+            tally.prompt_tokens = watch.prompt_tokens
+            if passing:
                 tally.watched(watch.usage, pieces=watch.deltas, complete=watch.done)
                 yield passing
         owed = watch.close()

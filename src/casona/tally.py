@@ -38,6 +38,7 @@ class Tally:
     place: Place | None = None
     usage: Usage | None = None
     pieces: int = 0
+    prompt_tokens: int = 0
     first_s: float = 0.0
     queued_s: float = 0.0
     status: int = 200
@@ -59,8 +60,9 @@ class Tally:
     def event(self, event: Event) -> None:
         """Note one neutral event."""
         match event:
-            case Started(queued_s=queued_s):
+            case Started(queued_s=queued_s, prompt_tokens=prompt_tokens):
                 self.queued_s = queued_s
+                self.prompt_tokens = prompt_tokens
             case Finished(usage=usage):
                 self.usage = usage
                 self.complete = True
@@ -68,6 +70,12 @@ class Tally:
                 self.warnings.append(message)
             case _:
                 self.pieces += 1
+
+    def _estimate(self) -> Usage:
+        """What is known when the node's own count never came: each piece is a token or so."""
+        if not self.pieces and not self.prompt_tokens:
+            return NOTHING
+        return Usage(prompt_tokens=self.prompt_tokens, completion_tokens=self.pieces, counted="estimate")
 
     def failed(self, error: CasonaError) -> None:
         self.ended = "refused" if error.status < 500 else "error"
@@ -81,7 +89,7 @@ class Tally:
         call, place = self.call, self.place
         usage = self.usage
         if usage is None:
-            usage = Usage(completion_tokens=self.pieces, counted="estimate") if self.pieces else NOTHING
+            usage = self._estimate()
         self.record(
             UsageRow(
                 request_id=call.id,

@@ -42,7 +42,7 @@ def test_a_hang_up_while_waiting_for_a_whole_answer_stops_the_engine(house: Runn
     line.close()
     assert idle_within(house, SOON_S)
     usage = last_usage(house)
-    assert (usage["ended"], usage["counted"]) == ("hang_up", "estimate")
+    assert (usage["ended"], usage["counted"], usage["prompt_tokens"]) == ("hang_up", "estimate", 19)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -127,7 +127,7 @@ def last_usage(house: Running) -> dict[str, Any]:
     def found() -> list[Any]:
         house.house.ledger.settle()
         with house.house.database.read() as connection:
-            return list(connection.exec_driver_sql("select ended, counted from usage order by at").mappings())
+            return list(connection.exec_driver_sql("select ended, counted, prompt_tokens from usage order by at").mappings())
 
     until(lambda: len(found()) >= 2)
     return dict(found()[-1])

@@ -23,12 +23,14 @@ class Usage:
 class Started:
     """The node has begun; `model` is the name it gave, `id` its own id, both may be empty.
 
-    `queued_s` is how long the request waited in the house for the model to be ready.
+    `queued_s` is how long the request waited in the house for the model to be ready,
+    `prompt_tokens` the prompt's length where the node tells it before the end.
     """
 
     model: str = ""
     id: str = ""
     queued_s: float = 0.0
+    prompt_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

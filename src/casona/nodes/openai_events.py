@@ -105,13 +105,19 @@ class UsageObject(Struct):
         )
 
 
+class Progress(Struct, frozen=True):
+    """llama.cpp's, when asked with return_progress: tokens of the prompt."""
+
+    total: int = 0
+
+
 class Chunk(Struct):
     id: str | None = None
     model: str | None = None
     choices: list[Choice] | None = None
     usage: UsageObject | None = None
     error: Any = None
-    prompt_progress: Any = None  # llama.cpp's, when asked with return_progress
+    prompt_progress: Progress | None = None
 
 
 _chunk = msgspec.json.Decoder(Chunk)
@@ -140,7 +146,8 @@ class Reading:
         if not self.begun:
             self.begun = True
             self._id = chunk.id or ""
-            yield Started(model=chunk.model or "", id=chunk.id or "")
+            prompt_tokens = chunk.prompt_progress.total if chunk.prompt_progress else 0
+            yield Started(model=chunk.model or "", id=chunk.id or "", prompt_tokens=prompt_tokens)
         for choice in chunk.choices or ():
             yield from self._choice(choice)
         if chunk.usage is not None:

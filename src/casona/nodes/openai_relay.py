@@ -38,7 +38,8 @@ class StreamWatch:
     """Feeds on a node's stream; gives what may pass to the client.
 
     `started` once content has been seen, `ended` once a finish reason was, `done` after [DONE].
-    `deltas` counts the pieces that passed, the estimate of tokens when a client hangs up.
+    `deltas` counts the pieces that passed, the estimate of tokens when a client hangs up;
+    `prompt_tokens` is what the node told of the prompt so far.
     """
 
     def __init__(self, *, wants_usage: bool) -> None:
@@ -48,6 +49,7 @@ class StreamWatch:
         self.failed = ""
         self.usage: Usage | None = None
         self.deltas = 0
+        self.prompt_tokens = 0
         self._tail = b""
         self._held: list[bytes] = []
         self.done = False
@@ -81,8 +83,7 @@ class StreamWatch:
     def _whole_events(self, data: bytes) -> bytes:
         data = self._tail + data if self._tail else data
         if b"\r" in data:
-            held = b"\r" if data.endswith(b"\r") else b""
-            data = data[: len(data) - len(held)].replace(b"\r\n", b"\n") + held
+            data = data.replace(b"\r\n", b"\n")
         if data.endswith(b"\n\n"):
             self._tail = b""
             return data
@@ -126,6 +127,7 @@ class StreamWatch:
             self.failed = error_message(chunk.error)
             return True
         if chunk.prompt_progress is not None:
+            self.prompt_tokens = chunk.prompt_progress.total
             return False
         choices = chunk.choices or ()
         if any(choice.says_something for choice in choices):
