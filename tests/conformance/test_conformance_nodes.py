@@ -63,7 +63,7 @@ async def connected(
     speaker: Speaker, *scripts: Script, **timeouts: Any
 ) -> AsyncIterator[tuple[ScriptedNode, Node]]:
     async with ScriptedNode(*scripts) as scripted:
-        node = speaker.connect(scripted.url, **timeouts)
+        node = speaker.connect(scripted.url, **({"pool_idle_s": 600} | timeouts))
         yield scripted, node
         await node.close()
 

@@ -13,8 +13,9 @@ from casona.nodes.http import Origin, Pool
 from casona.settings import Timeouts
 
 
-def pool_for(node: ScriptedNode, *, tls: ssl.SSLContext | None = None, **timeouts: Any) -> Pool:
-    return Pool(Origin.of("box", node.url, tls=tls), Timeouts(**timeouts))
+def pool_for(node: ScriptedNode, **timeouts: Any) -> Pool:
+    """Unless told otherwise nothing is closed for being idle, so that a test sees why it was closed."""
+    return Pool(Origin.of("box", node.url), Timeouts(**({"pool_idle_s": 600} | timeouts)))
 
 
 @dataclass(frozen=True)

@@ -269,7 +269,7 @@ class Connection(asyncio.Protocol):
             return
         self.status = status
         names = {name for name, _ in self.headers}
-        self.until_eof = not names & {b"content-length", b"transfer-encoding"} and status not in {204, 304}
+        self.until_eof = not names & {b"content-length", b"transfer-encoding"}
         self.keeps = self.parser.should_keep_alive()
         self.head_done = True
 

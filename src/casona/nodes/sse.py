@@ -16,8 +16,7 @@ async def data_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     async for piece in pieces:
         tail += piece
         if b"\r" in tail:
-            kept = b"\r" if tail.endswith(b"\r") else b""
-            tail = tail.removesuffix(b"\r").replace(b"\r\n", b"\n") + kept
+            tail = tail.replace(b"\r\n", b"\n")
         *events, tail = tail.split(b"\n\n")
         if len(tail) > MAX_EVENT_BYTES:
             raise NodeFailed("the node sent an event without end")
