@@ -31,7 +31,7 @@ def chat(home: Home, model: str | None, question: str | None, as_json: bool) -> 
     if model is not None and question is None and len(model.split()) > 1:
         model, question = None, model
     if question is None and not sys.stdin.isatty():
-        question = click.get_text_stream("stdin").read()
+        question = sys.stdin.read()
     if question is None and as_json:
         raise click.UsageError("--json goes with a question")
     if question is not None and not question.strip():

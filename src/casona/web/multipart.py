@@ -112,7 +112,7 @@ async def read_form(
                 arrived, form.arrived = form.arrived, bytearray()
                 await draft.write(arrived)
     except FormParserError as fault:
-        raise BadRequest(f"the body is not the form it says it is: {fault}") from fault
+        raise BadRequest("the body is not the form it says it is") from fault
     if not form.is_whole:
         raise BadRequest("the body ends before the form does")
     if form.file_name is None:
