@@ -5,10 +5,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from tests.scripted_node import ScriptedNode, as_json, whole
+from tests.scripted_node import ScriptedNode, as_json, streamed, whole
 
 from casona.exchange.errors import NodeFailed, NodeRefused
-from casona.exchange.events import ChoiceEnded, Event, Text, Thinking, ToolCallArguments, ToolCallStarted
+from casona.exchange.events import (
+    ChoiceEnded,
+    Event,
+    Text,
+    Thinking,
+    ToolCallArguments,
+    ToolCallStarted,
+    Warned,
+)
+from casona.exchange.request import ChatRequest, Sampling
 from casona.exchange.zones import Zone
 from casona.nodes import openai
 from casona.nodes.base import Embeddings, NodeModel
@@ -108,6 +117,17 @@ def test_an_answer_of_which_one_choice_has_not_ended_has_broken_off() -> None:
         reading.finished()
     list(reading.events(json.dumps({"choices": [{"index": 1, "finish_reason": "length"}]}).encode()))
     assert reading.finished().reason == "length"
+
+
+async def test_what_was_dropped_is_told_first() -> None:
+    said = [{"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}]
+    async with ScriptedNode(streamed(f"data: {json.dumps(one)}\n\n".encode() for one in said)) as scripted:
+        node = node_at(scripted, kind=NodeKind.OPENAI)
+        request = ChatRequest(model="m", sampling=Sampling(top_k=3))
+        found = [event async for event in node.chat(request)]
+        assert found[0] == Warned("top_k: this node does not know it, dropped")
+        assert found[2] == Text("Hi")
+        await node.close()
 
 
 # --- models, embeddings, refusals

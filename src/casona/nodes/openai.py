@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from casona.exchange.errors import CasonaError, NodeFailed, NodeRefused
-from casona.exchange.events import Event
+from casona.exchange.events import Event, Warned
 from casona.exchange.request import ChatRequest
 from casona.exchange.zones import Zone
 from casona.nodes import openai_events, openai_request, sse
@@ -26,7 +26,7 @@ class OpenAINode:
     """One OpenAI-compatible server."""
 
     relays = frozenset({"openai.chat"})
-    relays_whole = relays
+    relays_whole = frozenset({"openai.chat", "openai.embeddings"})
 
     def __init__(self, name: str, zone: Zone, pool: Pool, row: Row, models: Sequence[str] = ()) -> None:
         self.name = name
@@ -50,6 +50,8 @@ class OpenAINode:
         try:
             if reply.status != 200:
                 raise failure(self.name, reply.status, await reply.read())
+            for warning in openai_request.dropped(request, self.row):
+                yield Warned(warning)
             async with aclosing(openai_events.events(sse.data_of(aiter(reply)))) as events:
                 async for event in events:
                     yield event

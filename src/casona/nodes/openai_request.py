@@ -39,6 +39,19 @@ def body(request: ChatRequest, row: Row) -> Json:
     return found | request.extras.get("openai", {})
 
 
+def dropped(request: ChatRequest, row: Row) -> list[str]:
+    """A warning for each thing that the body has no place for."""
+    found = [] if row.vendor_sampling else list(_vendor_sampling(request.sampling))
+    if request.reasoning.budget_tokens is not None:
+        found.append("reasoning.budget_tokens")
+    parts = [part for turn in request.turns for part in turn.parts]
+    if any(isinstance(part, ThinkingPart) and part.redacted for part in parts):
+        found.append("messages.thinking (sealed)")
+    for vendor, fields in request.extras.items():
+        found += fields if vendor != "openai" else ()
+    return [f"{name}: this node does not know it, dropped" for name in found]
+
+
 def _messages(request: ChatRequest) -> list[Json]:
     messages: list[Json] = []
     if request.system:
@@ -104,12 +117,13 @@ def _part(part: Part) -> Json:
             raise BadRequest(f"a {type(part).__name__} can't stand in this place of a conversation")
 
 
+def _vendor_sampling(sampling: Sampling) -> Json:
+    """What is not OpenAI's but most servers take."""
+    found = {"top_k": sampling.top_k, "min_p": sampling.min_p, "repeat_penalty": sampling.repeat_penalty}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def _sampling(sampling: Sampling, row: Row) -> Json:
-    vendor = {
-        "top_k": sampling.top_k,
-        "min_p": sampling.min_p,
-        "repeat_penalty": sampling.repeat_penalty,
-    }
     found = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -122,7 +136,7 @@ def _sampling(sampling: Sampling, row: Row) -> Json:
         "logprobs": sampling.logprobs or None,
         "top_logprobs": sampling.top_logprobs,
     }
-    found |= vendor if row.vendor_sampling else {}
+    found |= _vendor_sampling(sampling) if row.vendor_sampling else {}
     return {name: value for name, value in found.items() if value is not None}
 
 
