@@ -2,9 +2,12 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from functools import partial
+from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -24,6 +27,8 @@ def serve(home: Home, host: str | None, port: int | None) -> None:
     from casona import logs, wiring
     from casona.web.server import bind, url_of
 
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     home.create()
     read = wiring.configuration(home, os.environ)
     settings = read.settings
@@ -36,6 +41,17 @@ def serve(home: Home, host: str | None, port: int | None) -> None:
 
         with home.announced(url, house.instance):
             uvloop.run(wiring.serve(house, listening, _say, partial(_advise, home)))
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    """End by unwinding, so that the house is closed in order, however far it has come.
+
+    uvicorn takes the signals while it serves, and raises the one that stopped it again afterwards: left to
+    itself SIGTERM would then kill the process on the spot, and SIGINT cancel the first thing to be closed.
+    """
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(0)
 
 
 def _say(line: str) -> None:
