@@ -18,9 +18,11 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from casona.dialects import openai_embeddings
 from casona.dialects.base import Asked, Dialect
+from casona.dialects.openai_embeddings import AskedEmbeddings
 from casona.exchange.errors import BadRequest, CasonaError, NodeFailed, NodeRefused
-from casona.exchange.events import Event, Started
+from casona.exchange.events import Event, Started, Usage
 from casona.exchange.request import ChatRequest
 from casona.exchange.zones import Zone
 from casona.nodes.base import Ability, Reply
@@ -87,6 +89,24 @@ class Desk:
             tally.ended = "hang_up"
             tally.settle()
             raise
+
+    async def embed(self, call: Call) -> Answer:
+        """One embeddings request. Raises CasonaError."""
+        tally = Tally(call, self.record)
+        try:
+            asked = openai_embeddings.read(call.raw)
+            tally.model = asked.model
+            places = await self.admit(call, asked.model, "embed")
+            body = await self._first(places, tally, lambda place: _embed(asked, place, tally))
+        except CasonaError as error:
+            tally.failed(error)
+            raise
+        except asyncio.CancelledError:
+            tally.ended = "hang_up"
+            raise
+        finally:
+            tally.settle()
+        return Answer(b"application/json", body, tally)
 
     async def events(self, call: Call, request: ChatRequest) -> AsyncGenerator[Event, None]:
         """Run a request of the house's own making, such as a question about documents."""
@@ -181,13 +201,42 @@ async def _relay_whole(dialect: Dialect, asked: Asked, place: Place, tally: Tall
     place.state.in_flight += 1
     try:
         reply = await place.node.relay(place.model, dialect.path, asked.relayed(place.model))
-        body = await reply.read()
+        body = await _read(reply)
     finally:
         place.state.in_flight -= 1
     if reply.status != 200:
         raise failure(place.state.name, reply.status, body, dialect=dialect.name)
     tally.usage = usage_of(body)
     return body
+
+
+async def _read(reply: Reply) -> bytes:
+    try:
+        return await reply.read()
+    finally:
+        reply.close()
+
+
+async def _embed(asked: AskedEmbeddings, place: Place, tally: Tally) -> bytes:
+    node, name = place.node, openai_embeddings.NAME
+    place.state.in_flight += 1
+    try:
+        if name in node.relays_whole:
+            reply = await node.relay(place.model, openai_embeddings.PATH, asked.relayed(place.model))
+            body = await _read(reply)
+            if reply.status != 200:
+                raise failure(place.state.name, reply.status, body, dialect=name)
+            tally.usage = usage_of(body)
+            return body
+        if asked.texts is None:
+            raise BadRequest(
+                f"input: node {place.state.name!r} takes texts, not tokens; send the texts", param="input"
+            )
+        found = await node.embed(place.model, asked.texts)
+        tally.usage = Usage(prompt_tokens=found.prompt_tokens)
+        return asked.answer(found.vectors, prompt_tokens=found.prompt_tokens)
+    finally:
+        place.state.in_flight -= 1
 
 
 async def _node_events(request: ChatRequest, place: Place, tally: Tally) -> AsyncGenerator[Event, None]:

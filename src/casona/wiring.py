@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 from casona import __version__
 from casona.configuration import Configuration, read
+from casona.dialects import openai_embeddings
 from casona.dialects.openai_chat import OpenAIChat
 from casona.embedding import Embedding
 from casona.engine import machine, recommend
@@ -166,7 +167,11 @@ async def running(house: House) -> AsyncIterator[App]:
 def front_door(house: House) -> FrontDoor:
     """Every route of the house."""
     settings = house.settings
-    chat = ChatDoor(house.desk, OpenAIChat(), house.identify, max_body_bytes=settings.server.max_body_bytes)
+    dialect, limit = OpenAIChat(), settings.server.max_body_bytes
+    chat = ChatDoor(partial(house.desk.chat, dialect=dialect), dialect, house.identify, max_body_bytes=limit)
+    embeddings = ChatDoor(
+        house.desk.embed, dialect, house.identify, max_body_bytes=limit, route=openai_embeddings.NAME
+    )
     models = ModelRoutes(catalog=house.catalog, identify=house.identify, max_zone=settings.privacy.max_zone)
     health = HealthRoutes(describe=lambda: describe(house), identify=house.identify)
     exact: dict[tuple[str, str], App] = {
@@ -178,7 +183,7 @@ def front_door(house: House) -> FrontDoor:
     }
 
     return FrontDoor(
-        {("POST", "/v1/chat/completions"): chat},
+        {("POST", "/v1/chat/completions"): chat, ("POST", "/v1/embeddings"): embeddings},
         exact,
         {("GET", "/v1/models/"): models.one},
         OnFirstNeed(lambda: rooms(house)),
@@ -325,7 +330,8 @@ class Temporary:
 def temporary_house(home: Home, environ: Mapping[str, str]) -> Iterator[Temporary]:
     """Run a house inside this process, on a free loopback port, for as long as the context lasts."""
     settings = configuration(home, environ).settings
-    with opened(home, settings, "a command") as house:
+    quiet = settings.log.model_copy(update={"level": "warning"})  # a command's own words are enough
+    with opened(home, settings.model_copy(update={"log": quiet}), "a command") as house:
         listening = bind("127.0.0.1", 0)
         url = url_of(listening)
         runner = Background(house, listening)

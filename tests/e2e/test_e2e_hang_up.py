@@ -127,7 +127,11 @@ def last_usage(house: Running) -> dict[str, Any]:
     def found() -> list[Any]:
         house.house.ledger.settle()
         with house.house.database.read() as connection:
-            return list(connection.exec_driver_sql("select ended, counted, prompt_tokens from usage order by at").mappings())
+            return list(
+                connection.exec_driver_sql(
+                    "select ended, counted, prompt_tokens from usage order by at"
+                ).mappings()
+            )
 
     until(lambda: len(found()) >= 2)
     return dict(found()[-1])

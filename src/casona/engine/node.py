@@ -26,6 +26,7 @@ from casona.nodes.rows import ROWS
 from casona.settings import NodeKind, Timeouts
 
 NAME = "engine"
+CHAT = "/chat/completions"
 MOST_POOLS = 32
 CALLERS_FAULTS = {
     "image input is not supported": "messages: this model takes no images",
@@ -43,7 +44,7 @@ class EngineNode:
     name = NAME
     zone = Zone.LOCAL
     relays = frozenset({"openai.chat"})
-    relays_whole: frozenset[str] = frozenset()
+    relays_whole = frozenset({"openai.embeddings"})
 
     def __init__(self, engine: Engine, timeouts: Timeouts) -> None:
         self.engine = engine
@@ -94,7 +95,8 @@ class EngineNode:
         began_s = time.perf_counter()
 
         async def begin(lease: Lease) -> LeasedReply:
-            reply = await self._child(lease).relay(model, path, body[:-1] + b',"return_progress":true}')
+            asked = body[:-1] + b',"return_progress":true}' if path == CHAT else body
+            reply = await self._child(lease).relay(model, path, asked)
             if reply.status != 200:
                 raise failure(NAME, reply.status, await reply.read())
             return LeasedReply(reply, lease, lease.acquired_s - began_s)

@@ -1,13 +1,13 @@
 """The chat door: from an HTTP request to the desk and back. The hot path; no framework."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from casona.dialects.base import Dialect
 from casona.exchange.errors import CasonaError, NodeRefused
 from casona.exchange.keys import Key
-from casona.serve import Answer, Desk
+from casona.serve import Answer
 from casona.tally import Call
 from casona.web.asgi import JSON, Headers, HungUp, Receive, Scope, Send, new_request_id, read_body, send_whole
 
@@ -16,14 +16,24 @@ UNEXPECTED = "something went wrong in the house; its log says what"
 log = logging.getLogger(__name__)
 
 Identify = Callable[[Scope], Key]
+Run = Callable[[Call], Awaitable[Answer]]
 
 
 class ChatDoor:
-    """One dialect's chat route."""
+    """One dialect's route: `run` answers its requests. `route` is what the records call it."""
 
-    def __init__(self, desk: Desk, dialect: Dialect, identify: Identify, *, max_body_bytes: int) -> None:
-        self.desk = desk
+    def __init__(
+        self,
+        run: Run,
+        dialect: Dialect,
+        identify: Identify,
+        *,
+        max_body_bytes: int,
+        route: str = "",
+    ) -> None:
+        self.run = run
         self.dialect = dialect
+        self.route = route or dialect.name
         self.identify = identify
         self.max_body_bytes = max_body_bytes
 
@@ -42,7 +52,7 @@ class ChatDoor:
     async def _answer(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         key = self.identify(scope)
         raw = await read_body(scope, receive, limit_bytes=self.max_body_bytes)
-        answer = await self.desk.chat(Call(request_id, key, self.dialect.name, raw), self.dialect)
+        answer = await self.run(Call(request_id, key, self.route, raw))
         headers = answer_headers(answer)
         if isinstance(answer.body, bytes):
             await send_whole(send, 200, headers, answer.body)
@@ -63,7 +73,7 @@ class ChatDoor:
         headers: Headers = [(b"content-type", JSON), (b"x-request-id", request_id.encode())]
         for name, value in self.dialect.error_headers(error).items():
             headers.append((name.encode(), value.encode()))
-        if isinstance(error, NodeRefused) and error.body and error.dialect == self.dialect.name:
+        if isinstance(error, NodeRefused) and error.body and error.dialect == self.route:
             body = error.body
         else:
             body = self.dialect.error_body(error)
