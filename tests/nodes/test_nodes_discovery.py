@@ -61,8 +61,9 @@ async def test_what_is_not_ollama_is_left_alone(paths: dict[str, Script]) -> Non
 async def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("casona.nodes.discovery.WAIT_S", 0.05)
     async with ScriptedNode([asyncio.Event()]) as scripted:
-        assert await found_at(scripted) is None
-        await scripted.received[0].left.wait()
+        async with asyncio.timeout(5):
+            assert await found_at(scripted) is None
+            await scripted.received[0].left.wait()
 
 
 async def test_nobody_there_is_no_node() -> None:
