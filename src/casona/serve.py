@@ -279,6 +279,8 @@ async def _relay_stream(dialect: Dialect, asked: Asked, place: Place, tally: Tal
                 yield passing
         owed = watch.close()
         tally.watched(watch.usage, pieces=watch.deltas, complete=watch.done)
+        if watch.failed:  # the node's own words have passed; the records must know as well
+            tally.failed(NodeFailed(watch.failed))
         if owed:
             yield owed
     finally:

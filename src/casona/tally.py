@@ -1,5 +1,6 @@
 """What is noted of one exchange while it runs; settled once, however it ends."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ Ended = Literal["done", "error", "hang_up", "refused"]
 Record = Callable[[UsageRow], None]
 
 NOTHING = Usage()
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -68,6 +71,7 @@ class Tally:
                 self.complete = True
             case Warned(message):
                 self.warnings.append(message)
+                log.warning("%s: %s", self.call.id, message)  # once a stream runs, no header can tell
             case _:
                 self.pieces += 1
 

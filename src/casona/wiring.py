@@ -29,6 +29,7 @@ from casona.engine.node import NAME as ENGINE
 from casona.engine.node import EngineNode
 from casona.engine.pulls import Pulls
 from casona.engine.shelf import Shelf
+from casona.exchange.errors import CasonaError
 from casona.exchange.keys import Key
 from casona.exchange.request import ChatRequest, Output, TextPart, Turn
 from casona.exchange.zones import Zone
@@ -295,7 +296,10 @@ def _nodes(settings: Settings, engine: Engine | None) -> list[Node]:
 
 def _node(node: NodeSettings, settings: Settings) -> Node:
     zone = node.zone or zone_of_host(urlsplit(node.url).hostname or "")
-    return CONNECT.get(node.kind, openai.connect)(node, zone, settings.timeouts)
+    try:
+        return CONNECT.get(node.kind, openai.connect)(node, zone, settings.timeouts)
+    except (ValueError, OSError) as fault:  # a key that no header can hold, a ca_file that is none
+        raise CasonaError(f"nodes: {node.name}: {fault}") from fault
 
 
 async def _close_nodes(catalog: Catalog) -> None:

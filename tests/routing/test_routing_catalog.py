@@ -27,6 +27,9 @@ class Listing:
     relays: frozenset[str] = field(default_factory=frozenset)
     relays_whole: frozenset[str] = field(default_factory=frozenset)
 
+    def zone_of(self, model: str) -> Zone:
+        return Zone.CLOUD if model.endswith("-cloud") else self.zone
+
     async def models(self) -> tuple[NodeModel, ...]:
         self.asked += 1
         if self.gone:
@@ -76,6 +79,14 @@ async def test_a_name_of_the_settings_has_tiers() -> None:
         ("c", 1),
     ]
     assert [entry.name for entry in found.entries] == ["assistant", "m", "n"]
+
+
+async def test_a_name_of_the_settings_on_a_node_that_is_away_keeps_its_models_zone() -> None:
+    away = node("box")
+    away.gone = "connection refused"
+    names = {"near": Model(serve=("m@box",)), "far": Model(serve=("m:120b-cloud@box",))}
+    found = await catalog(away, **names)
+    assert [(await found.places(name))[0].zone for name in names] == [Zone.LOCAL, Zone.CLOUD]
 
 
 async def test_an_unknown_name_makes_the_catalog_look_once_and_then_says_what_there_is() -> None:

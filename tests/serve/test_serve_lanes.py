@@ -281,3 +281,11 @@ async def test_no_node_of_ours_is_made_to_fetch_an_address(url: str) -> None:
             await bench.ask(messages=picture)
         assert refused.value.param == "messages[0].content[0].image_url"
         assert node.received == []
+
+
+async def test_a_nodes_own_error_in_its_stream_passes_and_is_recorded() -> None:
+    trouble = b'data: {"error":{"message":"out of memory","code":500}}\n\n'
+    async with ScriptedNode(streamed([GREETING, HELLO, trouble])) as node, desk_over(node) as bench:
+        told = await bench.stream()
+        assert told.endswith(trouble.decode())
+    assert [(row.ended, row.status) for row in bench.rows] == [("error", 502)]

@@ -64,6 +64,9 @@ class EngineNode:
             for model in self.engine.models()
         )
 
+    def zone_of(self, model: str) -> Zone:
+        return self.zone
+
     async def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         began_s = time.perf_counter()
         extras = {**request.extras, "openai": {**request.extras.get("openai", {}), "return_progress": True}}

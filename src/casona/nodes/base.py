@@ -68,6 +68,9 @@ class Node(Protocol):
     async def models(self) -> tuple[NodeModel, ...]:
         """What it can serve now. Raises NodeFailed when it can't be asked."""
 
+    def zone_of(self, model: str) -> Zone:
+        """How far data travels to a model of this name, listed or not."""
+
     def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         """Run one request; `request.model` is the node's own name for the model.
 

@@ -21,7 +21,7 @@ from casona.exchange.zones import Zone
 from casona.nodes import forced_call, ndjson, ollama_events, ollama_models, ollama_request
 from casona.nodes.base import Embeddings, NodeModel
 from casona.nodes.http import Origin, Pool, Response
-from casona.nodes.ollama_models import LATEST, Facts
+from casona.nodes.ollama_models import LATEST, Facts, is_cloud_name
 from casona.nodes.openai import failure, tls_context
 from casona.settings import Node as NodeSettings
 from casona.settings import Timeouts
@@ -65,6 +65,9 @@ class OllamaNode:
         offered = ollama_models.offered(known, self._offered)
         self._facts = {facts.name: facts for facts in [*known, *offered]}
         return tuple(facts.listed(self.zone, self._configured) for facts in offered)
+
+    def zone_of(self, model: str) -> Zone:
+        return Zone.CLOUD if is_cloud_name(model) else self.zone
 
     async def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         facts = self._facts_of(request.model)

@@ -44,6 +44,9 @@ class OpenAINode:
             raise NodeFailed(f"node {self.name!r} gave no list of models; name them in its `models` setting")
         return tuple(self._model(row) for row in rows if isinstance(row, dict) and row.get("id"))
 
+    def zone_of(self, model: str) -> Zone:
+        return self.zone
+
     async def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         body = msgspec.json.encode(openai_request.body(request, self.row))
         reply = await self.pool.post("/chat/completions", body, accept="text/event-stream")

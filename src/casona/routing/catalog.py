@@ -124,7 +124,7 @@ class Catalog:
         state = self.state(node)
         if state is None or not model or state.models:
             return ()
-        return (_place(state, NodeModel(name=model, zone=state.node.zone)),)
+        return (_place(state, NodeModel(name=model, zone=state.node.zone_of(model))),)
 
     def _not_found(self, model: str) -> CasonaError:
         asked = {model, model.removesuffix(LATEST), model + LATEST}
