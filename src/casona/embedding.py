@@ -6,10 +6,11 @@ document is let in.
 """
 
 import logging
+import re
 import uuid
 from collections.abc import Callable, Sequence
 
-from casona.exchange.errors import CasonaError, PromptTooLong
+from casona.exchange.errors import BadRequest, CasonaError, NodeRefused, PromptTooLong
 from casona.exchange.events import Usage
 from casona.exchange.keys import Key
 from casona.library.client import LibraryClient, Vectors
@@ -25,7 +26,10 @@ LIBRARY = Key(id="library", name="library", prefix="", created=0.0, admin=True)
 """Who asks, in the records of use."""
 
 _ROOM = 0.9
-_CUTS = 4
+_LESS = 0.7
+_CUTS = 6
+_TOO_LONG_STATUSES = (400, 413)
+_TOO_LONG_WORDS = re.compile(r"\b(context|tokens?|length|long|large)\b", re.I)
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +78,9 @@ async def _embedded(place: Place, texts: Sequence[str]) -> Embeddings:
     place.state.in_flight += 1
     try:
         return await place.node.embed(place.model, texts)
-    except PromptTooLong:
+    except CasonaError as fault:
+        if not _is_too_long(fault):
+            raise
         each = [await _shortened(place, text) for text in texts]
         return Embeddings(
             vectors=[one.vectors[0] for one in each], prompt_tokens=sum(one.prompt_tokens for one in each)
@@ -84,15 +90,34 @@ async def _embedded(place: Place, texts: Sequence[str]) -> Embeddings:
 
 
 async def _shortened(place: Place, text: str) -> Embeddings:
-    """The vector of as much of a text as the model can read: a passage is found by its beginning then.
+    """The vector of as much of a text as the model can read: the passage is found by its beginning then.
 
-    The text itself stays whole in the library, and so does the term index of it.
+    The text itself stays whole in the library, and so does its part in the term index.
     """
     for _ in range(_CUTS):
         try:
             return await place.node.embed(place.model, [text])
-        except PromptTooLong as fault:
-            kept = int(len(text) * fault.context_tokens / fault.prompt_tokens * _ROOM)
-            log.warning("%s reads %d of a passage's %d characters", place.model, kept, len(text))
+        except CasonaError as fault:
+            if not _is_too_long(fault):
+                raise
+            kept = int(len(text) * _share(fault))
+            log.info("%s reads no more than %d of a passage's %d characters", place.model, kept, len(text))
             text = text[:kept]
     return await place.node.embed(place.model, [text])
+
+
+def _is_too_long(fault: CasonaError) -> bool:
+    """Whether a node says that a text is too long for it. Only some say how long it may be."""
+    if isinstance(fault, PromptTooLong):
+        return True
+    if isinstance(fault, BadRequest):
+        return fault.param == "input"
+    refused = isinstance(fault, NodeRefused) and fault.status in _TOO_LONG_STATUSES
+    return refused and _TOO_LONG_WORDS.search(str(fault)) is not None
+
+
+def _share(fault: CasonaError) -> float:
+    """How much of the text to try next."""
+    if isinstance(fault, PromptTooLong):
+        return fault.context_tokens / fault.prompt_tokens * _ROOM
+    return _LESS
