@@ -124,6 +124,12 @@ def test_an_entity_bomb_is_refused(tmp_path: Path) -> None:
         read(tmp_path, p("x"), styles=bomb)
 
 
+def test_a_part_of_nothing_but_comments_is_refused_at_once(tmp_path: Path) -> None:
+    path = word(tmp_path, p("Hello"), styles="<!-- -->" * 100 + "text")
+    with pytest.raises(Refused, match="not plain UTF-8 XML"):
+        load(path, name="a.docx")
+
+
 def test_a_zip_bomb_is_refused_unopened(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="packed more than 250 times"):
         read(tmp_path, " " * (office.RATIO_FROM_BYTES + 1))

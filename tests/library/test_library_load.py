@@ -58,6 +58,13 @@ def test_content_and_name_must_agree(tmp_path: Path, data: bytes, name: str, tru
     assert told == f"its name says {truth}; give it its right extension"
 
 
+def test_any_number_of_comments_may_come_first(tmp_path: Path) -> None:
+    """With 30 of them a careless pattern would look for HTML for hours."""
+    comments = b"<!-- a licence -->\n" * 100
+    assert refusal(written(tmp_path, comments + b"<html>Hello"), "a.md").startswith("its name says Markdown")
+    assert load(written(tmp_path, comments + b"Hello"), name="a.md").pages[0].text.endswith("Hello")
+
+
 @pytest.mark.parametrize(
     ("part", "truth"),
     [

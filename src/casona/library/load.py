@@ -79,7 +79,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 )
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
 _HTML_START = re.compile(
-    rb"\s*(<\?xml[^>]*>\s*)?(<!--.{0,2000}?-->\s*)*<(!doctype\s+html|html)[\s>]", re.I | re.S
+    rb"\s*(<\?xml[^>]*>\s*)?(?><!--.{0,2000}?-->\s*)*+<(!doctype\s+html|html)[\s>]", re.I | re.S
 )
 _ZIP_PARTS = (
     ("word/", "docx"),

@@ -23,7 +23,7 @@ MAX_RATIO = 250
 RATIO_FROM_BYTES = 8 * 2**20
 MAX_DEPTH = 400
 _CHUNK_BYTES = 65_536
-_PROLOGUE = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?[^>]*\?>\s*|<!--.*?-->\s*)*<[A-Za-z_]", re.S)
+_PROLOGUE = re.compile(rb"(?:\xef\xbb\xbf)?\s*+(?><\?[^>]*\?>\s*|<!--.*?-->\s*)*+<[A-Za-z_]", re.S)
 
 
 class Package:
