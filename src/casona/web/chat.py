@@ -10,6 +10,7 @@ from casona.exchange.keys import Key
 from casona.serve import Answer
 from casona.tally import Call
 from casona.web.asgi import JSON, Headers, HungUp, Receive, Scope, Send, new_request_id, read_body, send_whole
+from casona.web.connection import answer_at_once
 
 UNEXPECTED = "something went wrong in the house; its log says what"
 
@@ -55,7 +56,8 @@ class ChatDoor:
         answer = await self.run(Call(request_id, key, self.route, raw))
         headers = answer_headers(answer)
         if isinstance(answer.body, bytes):
-            await send_whole(send, 200, headers, answer.body)
+            if not answer_at_once(send, 200, headers, answer.body):
+                await send_whole(send, 200, headers, answer.body)
             return
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         try:

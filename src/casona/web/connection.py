@@ -9,7 +9,9 @@ import asyncio
 from typing import Any
 
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from casona.web.asgi import Headers, Send
 
 KEY = "casona.connection"
 
@@ -27,6 +29,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.hung_up = False
         self._task: asyncio.Task[None] | None = None
+        self._running: RequestResponseCycle | None = None
         self._slow: asyncio.TimerHandle | None = None
         self._in_head = True
         self._in_body = False
@@ -39,10 +42,11 @@ class Connection(HttpToolsProtocol):
         self._unwatch()
         self.hung_up = True
         super().connection_lost(exc)
-        if self._task is not None and self.cycle is not None and not self.cycle.response_complete:
+        if self._task is not None and self._running is not None and not self._running.response_complete:
             self._task.cancel()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle  # `cycle` of the base class is the request read last, which may wait
         self._task = task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
@@ -81,6 +85,30 @@ class Connection(HttpToolsProtocol):
             self._slow = self.loop.call_later(self.body_timeout_s, self._too_slow)
         elif not self.transport.is_closing():
             self.transport.close()
+
+
+def answer_at_once(send: Send, status: int, headers: Headers, body: bytes) -> bool:
+    """Write a whole answer in one go, as ASGI's two messages would, at a third of their cost.
+
+    False, and nothing done, unless `send` is the connection's own and can take it now. The caller
+    vouches for the headers: names in lower case, values without line breaks.
+    """
+    cycle = getattr(send, "__self__", None)
+    if not isinstance(cycle, RequestResponseCycle) or cycle.flow.write_paused or cycle.disconnected:
+        return False
+    content = [STATUS_LINE[status]]
+    for name, value in (*cycle.default_headers, *headers):
+        content += (name, b": ", value, b"\r\n")
+    if not cycle.keep_alive:
+        content.append(b"connection: close\r\n")
+    content += (b"content-length: %d\r\n\r\n" % len(body), body)
+    cycle.response_started = cycle.response_complete = True
+    cycle.transport.write(b"".join(content))
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+    return True
 
 
 def timed(header_timeout_s: float, body_timeout_s: float) -> type[Connection]:
