@@ -33,7 +33,7 @@ from casona.exchange.request import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
     """A checked request body, not yet translated."""
 

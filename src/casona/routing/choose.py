@@ -36,6 +36,8 @@ def within(places: Sequence[Place], zone: Zone, *, model: str) -> Sequence[Place
 
 def able(places: Sequence[Place], ability: Ability, *, model: str) -> Sequence[Place]:
     """The places that can do `ability`, or do not say. Raises BadRequest when that leaves none."""
+    if len(places) == 1 and (not places[0].abilities or ability in places[0].abilities):
+        return places
     fit = [place for place in places if not place.abilities or ability in place.abilities]
     if not fit:
         what = ", ".join(sorted(places[0].abilities))
