@@ -116,10 +116,7 @@ class Web:
     def get_small(self, url: str, headers: Mapping[str, str], cancel: Cancel) -> "Small":
         """A whole answer of at most 16 MiB. Raises as `get` does."""
         with self.get(url, headers, cancel) as answer:
-            body = answer.read(SMALL_BYTES + 1)
-            if len(body) > SMALL_BYTES:
-                raise NodeFailed(f"{_host(url)} answers with more than {SMALL_BYTES} bytes")
-            return Small(answer.status, answer.headers, body)
+            return Small(answer.status, answer.headers, answer.read_all(SMALL_BYTES))
 
     def _once(self, url: str, headers: Mapping[str, str], reach: Reach, cancel: Cancel) -> "Answer":
         parts = _parts(url)
@@ -173,14 +170,26 @@ class Answer:
         self.close()
 
     def read(self, size: int) -> bytes:
-        """The next bytes, b"" at the end. Raises Unreachable when the connection breaks, Cancelled."""
+        """What has come, at most `size` bytes of it; b"" at the end.
+
+        Raises Unreachable when the connection breaks, Cancelled.
+        """
         try:
-            piece = self._response.read(size)
+            piece = self._response.read1(size)
         except (OSError, http.client.HTTPException) as error:
             self._cancel.check()
             raise failed(self.host, error) from error
         self._cancel.check()
         return piece
+
+    def read_all(self, most_bytes: int) -> bytes:
+        """The whole of it. Raises NodeFailed for more than `most_bytes`, and as `read` does."""
+        body = bytearray()
+        while piece := self.read(most_bytes + 1 - len(body)):
+            body += piece
+            if len(body) > most_bytes:
+                raise NodeFailed(f"{self.host} answers with more than {most_bytes} bytes")
+        return bytes(body)
 
     def close(self) -> None:
         self._cancel.watch(None)
