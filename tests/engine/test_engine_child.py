@@ -1,5 +1,6 @@
 """A child ends with its parent, however the parent ends, whatever it does at that moment."""
 
+import asyncio
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 from tests.engine.engine_house import DEADLINE_S, is_running
 
 from casona.engine.options import LaunchPlan
+from casona.engine.process import Child, ChildFailed
 
 HOUSE = """
     import asyncio, os, sys
@@ -145,3 +147,13 @@ def test_a_child_whose_parent_has_gone_does_not_start(tiny_gguf: Path) -> None:
 def test_a_child_without_orders_ends() -> None:
     ended = subprocess.run([sys.executable, "-m", "casona.engine.child"], input=b"", capture_output=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
+
+
+def test_a_child_that_cannot_begin_is_told_of_in_its_last_words() -> None:
+    async def run() -> None:
+        plan = LaunchPlan(name="tiny", model="tiny.gguf")
+        child = await Child.start(plan, [sys.executable, "-c", "import a_library_that_is_missing"])
+        with pytest.raises(ChildFailed, match="No module named 'a_library_that_is_missing'"):
+            await child.ready()
+
+    asyncio.run(run())

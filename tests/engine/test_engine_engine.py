@@ -5,16 +5,18 @@ import contextlib
 import math
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 import uvloop
+from tests.engine import gguf_files
 from tests.engine.engine_house import MIB, engine, get, is_running, model, pid_of, post, put, say, until
 
 from casona.engine.engine import Engine
 from casona.engine.loaded import Lease
-from casona.exchange.errors import BadRequest, ModelNotFound, NodeFailed, NoNodeReady
+from casona.exchange.errors import BadRequest, CasonaError, ModelNotFound, NodeFailed, NoNodeReady
 
 
 async def state(engine: Engine, name: str, wanted: str) -> None:
@@ -262,6 +264,22 @@ def test_a_replaced_file_is_loaded_anew(tiny_gguf: Path, minilm_gguf: Path, tmp_
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("spoil", [lambda file: file.unlink(), lambda file: file.write_bytes(b"")])
+def test_a_model_leaves_with_its_file(
+    tiny_gguf: Path, tmp_path: Path, spoil: Callable[[Path], object]
+) -> None:
+    async def run() -> None:
+        async with engine(tmp_path, tiny_gguf) as house:
+            lease = await house.acquire("tiny")
+            lease.release()
+            spoil(tmp_path / "models/tiny.gguf")
+            with pytest.raises(CasonaError, match=r"has no model 'tiny'|it is empty"):
+                await house.acquire("tiny")
+            await until(lambda: not is_running_at(lease))
+
+    asyncio.run(run())
+
+
 def is_running_at(lease: Lease) -> bool:
     try:
         return get(lease, "/health")[0] == 200
@@ -317,6 +335,16 @@ def test_a_trial_tells_what_works(tiny_gguf: Path, minilm_gguf: Path, tmp_path: 
             assert "unknown model architecture" in await house.trial(odd)
             assert "cut short" in await house.trial(half)
             assert house.models() == ()
+
+    asyncio.run(run())
+
+
+def test_a_trial_counts_all_parts_of_a_model(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with engine(tmp_path, memory_bytes=100 * MIB) as house:
+            first, second = gguf_files.shards(tmp_path / "big.gguf", 2)
+            os.truncate(second, 200 * MIB)
+            assert "of memory, and there are 100 MiB for models" in await house.trial(first)
 
     asyncio.run(run())
 

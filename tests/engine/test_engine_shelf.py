@@ -90,9 +90,9 @@ def test_broken_files_are_listed_with_their_reason(models: Path, tiny_gguf: Path
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="names on APFS are UTF-8")
-def test_a_name_that_is_not_utf8_can_be_printed(models: Path, tiny_gguf: Path) -> None:
+def test_a_name_that_is_not_utf8_is_told_of(models: Path, tiny_gguf: Path) -> None:
     shutil.copy(tiny_gguf, os.fsencode(models) + b"/caf\xe9.gguf")
-    assert list(served(Shelf(models))) == ["caf�"]
+    assert served(Shelf(models)) == {"caf�": "has a name that is not UTF-8; rename it"}
 
 
 def test_shards_count_once(models: Path) -> None:

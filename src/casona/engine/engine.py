@@ -118,6 +118,8 @@ class Engine:
     async def _acquire(self, name: str, keep_alive: str | None, *, wait_s: float) -> Lease:
         kept_s = keep_alive_s(keep_alive) if keep_alive else None
         file = await asyncio.to_thread(self._shelf.find, name)
+        if file is None or file.broken:
+            self.unload(name)  # it was loaded from a file that has gone since
         if file is None:
             raise ModelNotFound(f"the engine has no model {name!r}", param="model")
         if file.broken:

@@ -70,13 +70,19 @@ def _unshelved(path: Path, mmproj: Path | None, header: Header) -> ModelFile:
     return ModelFile(
         name=path.name,
         path=path,
-        files=(path,),
+        files=_parts(path, header.split_count),
         mmproj=mmproj,
         size_bytes=header.tensor_bytes * header.split_count,
         digest="",
         modified_s=0,
         header=header,
     )
+
+
+def _parts(first: Path, count: int) -> tuple[Path, ...]:
+    """A model's files, given the first of them: `…-00001-of-00003.gguf`."""
+    numbers = range(1, count + 1)
+    return tuple(first.with_name(first.name.replace("-00001-of-", f"-{number:05}-of-")) for number in numbers)
 
 
 async def _answers(loaded: Loaded) -> str:

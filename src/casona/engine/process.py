@@ -121,7 +121,7 @@ class Child:
     async def cause(self, told: str = "") -> str:
         """Why it ended: llama.cpp's own words where it had any, else what it `told`. Waits for the end."""
         code = await asyncio.shield(self.ended)
-        words = self.last_words() or told
+        words = self.last_words() or told or self._last_line()
         if code >= 0:
             return words or f"its process ended with code {code} and without a word"
         name = signal.Signals(-code).name
@@ -138,6 +138,11 @@ class Child:
         faults = [line for line in self._lines if pattern.search(line)]
         said = _HEAD.sub("", faults[0] if faults else "").strip()
         return said.replace(self.plan.model, Path(self.plan.model).name)
+
+    def _last_line(self) -> str:
+        """What an interpreter that could not even begin says: of a missing library, or of a bad path."""
+        last = next((line for line in reversed(self._lines) if line), "")
+        return "" if self._serving else last
 
     async def stop(self) -> None:
         """End it: it is asked, and killed after `STOP_S`. Returns when it is gone."""

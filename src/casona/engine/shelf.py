@@ -168,6 +168,8 @@ def _read(found: _Found) -> _Read:
     digest = _digest(found)
     if found.missing:
         return _Read(None, found.missing, digest)
+    if any(_shown(path.name) != path.name for path in found.paths):  # llama.cpp could not open it
+        return _Read(None, "has a name that is not UTF-8; rename it", digest)
     try:
         return _Read(read_model(found.paths), "", digest)
     except BrokenModel as error:
