@@ -74,13 +74,14 @@ def _summary(counts: Counter[str]) -> str:
     return f"{total} {'document' if total == 1 else 'documents'}: {told}" if total else "no files there"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Shown:
     """Each outcome as a line; the bar, where there is one, below them."""
 
     as_json: bool
     bar: Any = None
     task: Any = None
+    told: int = 0
 
     def bytes_gone(self, count: int) -> None:
         if self.bar is not None:
@@ -90,18 +91,20 @@ class _Shown:
         if self.as_json:
             print_json(outcome)
             return
+        self.told += 1
         reason = f": {outcome['reason']}" if outcome["reason"] else ""
         line = printable(f"{outcome['outcome']:<9}  {outcome['path']}{reason}")
         if self.bar is not None and sys.stdout.isatty():
             self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self.bar.update(self.task, description=f"{self.told} done,")
         else:
             click.echo(line)
 
 
 @contextmanager
 def _shown(files: Sequence[Path], as_json: bool) -> Iterator[_Shown]:
-    """On a terminal with a bar of the bytes that have gone."""
-    if not sys.stderr.isatty():
+    """On a terminal with a bar of the bytes that have gone; not among JSON lines on it."""
+    if not sys.stderr.isatty() or (as_json and sys.stdout.isatty()):
         yield _Shown(as_json)
         return
     from rich.console import Console
@@ -109,7 +112,7 @@ def _shown(files: Sequence[Path], as_json: bool) -> Iterator[_Shown]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"{len(files)} files", total=sum(map(_size_bytes, files)))
+        task = bar.add_task("0 done,", total=sum(map(_size_bytes, files)))
         yield _Shown(as_json, bar, task)
 
 
