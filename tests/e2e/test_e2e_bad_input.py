@@ -190,3 +190,21 @@ def headers_for(house: Running, origin: str) -> dict[str, str]:
     connection.close()
     assert reply.status == 204
     return {name.lower(): value for name, value in reply.getheaders()}
+
+
+def test_the_rooms_take_json_whatever_it_is_called_and_bound_it(house: Running) -> None:
+    wanted = json.dumps({"name": "laptop"}).encode()
+    assert post(house, "/admin/keys", wanted, {"content-type": "text/plain"})[0] == 201
+    status, told = post(house, "/admin/keys", (b"x" * 10_000 for _ in range(30)), {})
+    assert (status, told["error"]["code"]) == (413, "request_too_large")
+
+
+def post(house: Running, path: str, body: Any, headers: dict[str, str]) -> tuple[int, Any]:
+    parts = urlsplit(house.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    headers = {"authorization": f"Bearer {house.api_key}"} | headers
+    connection.request("POST", path, body, headers, encode_chunked=not isinstance(body, bytes))
+    reply = connection.getresponse()
+    told = json.loads(reply.read())
+    connection.close()
+    return reply.status, told

@@ -4,7 +4,7 @@ Imported on first need: it costs memory and start-up time that chatting does not
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from casona import __version__
 from casona.dialects import openai_answer
 from casona.exchange.errors import BadRequest, CasonaError, NotFound, TooLarge
-from casona.web.asgi import Receive, Scope, Send, header, new_request_id
+from casona.web.asgi import JSON, Receive, Scope, Send, header, new_request_id, read_body
 
 log = logging.getLogger(__name__)
 
@@ -31,27 +31,70 @@ class Rooms:
         self.max_upload_bytes = max_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        uploads = str(scope["path"]).startswith(UPLOADS)
-        limit_bytes = self.max_upload_bytes if uploads else self.max_body_bytes
+        begun = False
+
+        async def noted(message: MutableMapping[str, Any]) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        if str(scope["path"]).startswith(UPLOADS):
+            receive = self._bounded(scope, receive)
+        else:
+            named = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+            scope["headers"] = [*named, (b"content-type", JSON)]  # all bodies here are; few clients say so
+            receive = _replayed(await read_body(scope, receive, limit_bytes=self.max_body_bytes), receive)
+        try:
+            await self.app(scope, receive, noted)
+        except CasonaError:
+            raise
+        except Exception:  # told and logged by `_unexpected`; Starlette raises it again all the same
+            if not begun:
+                raise
+
+    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+        """An upload goes to disk as it comes; it is stopped where it gets too large."""
         declared = header(scope, b"content-length")
-        if declared.isdigit() and int(declared) > limit_bytes:
-            raise _too_large(limit_bytes, uploads=uploads)
+        if declared.isdigit() and int(declared) > self.max_upload_bytes:
+            raise self._too_large()
         read_bytes = 0
 
-        async def bounded() -> Any:
+        async def bounded() -> MutableMapping[str, Any]:
             nonlocal read_bytes
             message = await receive()
             read_bytes += len(message.get("body", b""))
-            if read_bytes > limit_bytes:
-                raise _too_large(limit_bytes, uploads=uploads)
+            if read_bytes > self.max_upload_bytes:
+                raise self._too_large()
             return message
 
-        await self.app(scope, bounded, send)
+        return bounded
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(
+            f"the body is larger than the limit of {self.max_upload_bytes} bytes (server.max_upload_bytes)"
+        )
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """A body that has been read, as if it were still to come."""
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> MutableMapping[str, Any]:
+        return waiting.pop() if waiting else await receive()
+
+    return replayed
 
 
 def rooms(routers: Sequence[APIRouter]) -> FastAPI:
     """One application of all routers; every error in OpenAI's shape. Its own description is at /docs."""
-    app = FastAPI(title="Casona", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Casona",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        strict_content_type=False,
+    )
     for router in routers:
         app.include_router(router)
     for path in ("/docs", "/openapi.json"):
@@ -61,11 +104,6 @@ def rooms(routers: Sequence[APIRouter]) -> FastAPI:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
     return app
-
-
-def _too_large(limit_bytes: int, *, uploads: bool) -> TooLarge:
-    name = "max_upload_bytes" if uploads else "max_body_bytes"
-    return TooLarge(f"the body is larger than the limit of {limit_bytes} bytes (server.{name})")
 
 
 def _answer(error: CasonaError) -> JSONResponse:
