@@ -103,7 +103,7 @@ def test_a_conversation_with_everything_in_it() -> None:
         {"role": "system", "content": "Now in Spanish."},
     ]
     request, warnings = translated(messages=messages)
-    assert warnings == ()
+    assert warnings == ("messages[5]: a system message after the beginning, sent as the user's",)
     assert request.system == (TextPart(text="Be brief."), TextPart(text="And kind."))
     assert request.turns == (
         Turn(
@@ -225,6 +225,66 @@ def test_a_part_that_cannot_be_read_is_named(part: dict[str, Any], message: str)
         translated(messages=[{"role": "user", "content": [part]}])
     assert message in str(refused.value)
     assert str(refused.value).startswith("messages[0].content[0]")
+
+
+@pytest.mark.parametrize("number", ["1e999", "9" * 5000])
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b'{"model":"m","messages":[{"role":"user","content":"hi"}],"future":[%b]}', "future"),
+        (b'{"model":"m","messages":[{"role":"user","content":"hi","x":%b}]}', "messages"),
+    ],
+)
+def test_a_number_beyond_all_bounds_is_refused_by_its_fields_name(
+    body: bytes, param: str, number: str
+) -> None:
+    with pytest.raises(BadRequest, match=rf"^{param}: .* out of range$") as refused:
+        DIALECT.read(body % number.encode()).translated("real")
+    assert refused.value.param == param
+
+
+def test_what_has_no_neutral_word_is_told() -> None:
+    _, warnings = translated(
+        messages=[{"role": "system", "name": "boss", "content": "a"}, {"role": "user", "content": "b"}],
+        response_format={"type": "json_schema", "json_schema": {"name": "s", "description": "d"}},
+    )
+    assert warnings == (
+        "response_format.json_schema.description: not understood, dropped",
+        "messages[0].name: not understood, dropped",
+    )
+
+
+any_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+fields = st.sampled_from(
+    "model messages tools tool_choice stop stream stream_options metadata logit_bias response_format "
+    "reasoning_effort max_tokens n user audio x\ud800 \0".split(" ")
+)
+
+
+@given(st.dictionaries(fields, any_json, max_size=4), st.booleans())
+def test_any_body_is_read_or_refused(change: dict[str, Any], keep: bool) -> None:
+    fine = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    body = fine | change if keep else change
+    try:
+        asked = DIALECT.read(json.dumps(body).encode())
+        assert json.loads(asked.relayed("real"))["model"] == "real"
+        asked.translated("real")
+    except BadRequest as refused:
+        str(refused).encode()
+
+
+@given(st.binary(max_size=60), st.integers(0, 60))
+def test_any_bytes_are_read_or_refused(noise: bytes, at: int) -> None:
+    fine = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
+    for raw in (noise, fine[:at] + noise + fine[at:], fine[:at] + noise):
+        try:
+            DIALECT.read(raw).translated("real")
+        except BadRequest as refused:
+            str(refused).encode()
 
 
 def test_a_relayed_body_keeps_every_field_and_takes_the_nodes_name() -> None:

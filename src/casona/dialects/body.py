@@ -57,6 +57,18 @@ def decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
         raise BadRequest(f"the body is not JSON: {fault}") from fault
 
 
+def values(found: Fields) -> dict[str, Any]:
+    """The fields as plain JSON values. Raises BadRequest for numbers that no program could hold."""
+    values: dict[str, Any] = {}
+    for name, raw in found.items():
+        try:
+            values[name] = msgspec.json.decode(raw)
+        except msgspec.MsgspecError as fault:
+            words = str(fault).partition(" - at ")[0]
+            raise BadRequest(f"{name}: {words[:1].lower()}{words[1:]}", param=name) from fault
+    return values
+
+
 def refusal(said: str) -> BadRequest:
     """msgspec's words ("Expected `str`, got `int` - at `$.messages[0].role`") as an error for users."""
     found = _path.search(said)

@@ -6,6 +6,7 @@ answers in `openai_answer.py`.
 
 import base64
 import binascii
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,8 +78,9 @@ class Asked:
         Unknown top-level fields go along in `extras["openai"]`, which OpenAI-compatible nodes send on.
         """
         found = body.decode(wire.BODY, self.raw)
-        unknown = list(body.unknown(msgspec.json.decode(self.raw), wire.Body))
-        extras = {name: msgspec.json.decode(self.fields[name]) for name in unknown if name in self.fields}
+        values = body.values(self.fields)
+        unknown = list(body.unknown(values, wire.Body))
+        extras = {name: values[name] for name in unknown if name in values}
         request = ChatRequest(
             model=model,
             system=_system(found.messages),
@@ -96,7 +98,8 @@ class Asked:
             store=found.store,
             extras={"openai": extras} if extras else {},
         )
-        return request, tuple(f"{path}: not understood, dropped" for path in unknown if path not in extras)
+        lost = [path for path in unknown if path not in extras] + list(_lost(found))
+        return request, tuple(f"{path}: not understood, dropped" for path in lost) + _moved(found.messages)
 
 
 class OpenAIChat:
@@ -131,6 +134,33 @@ class OpenAIChat:
 
     def error_event(self, error: CasonaError) -> bytes:
         return openai_answer.error_event(error)
+
+
+def _lost(found: wire.Body) -> Iterator[str]:
+    """What is checked but has no neutral word."""
+    if isinstance(found.response_format, wire.SchemaFormat) and found.response_format.json_schema.description:
+        yield "response_format.json_schema.description"
+    for at, message in enumerate(found.messages):
+        if isinstance(message, wire.SystemMessage | wire.DeveloperMessage) and message.name:
+            yield f"messages[{at}].name"
+
+
+def _moved(messages: list[wire.Message]) -> tuple[str, ...]:
+    """A warning for each system message that is no longer one."""
+    spoken = False
+    warnings: list[str] = []
+    for at, message in enumerate(messages):
+        if not isinstance(message, wire.SystemMessage | wire.DeveloperMessage):
+            spoken = True
+        elif spoken:
+            warnings.append(
+                f"messages[{at}]: a {_role(message)} message after the beginning, sent as the user's"
+            )
+    return tuple(warnings)
+
+
+def _role(message: wire.SystemMessage | wire.DeveloperMessage) -> str:
+    return "system" if isinstance(message, wire.SystemMessage) else "developer"
 
 
 def _system(messages: list[wire.Message]) -> tuple[TextPart, ...]:
