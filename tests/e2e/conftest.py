@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from casona import wiring
+from casona import running, wiring
 from casona.home import Home
+from casona.house import House
 from casona.settings import Settings
 from casona.web.server import bind, url_of
 
 
 @dataclass(frozen=True)
 class Running:
-    house: wiring.House
+    house: House
     url: str
     api_key: str
 
@@ -40,7 +41,7 @@ def open_house(tmp_path: Path) -> Iterator[Open]:
             settings = Settings.model_validate({"discovery": {"ollama": False}} | groups)
             house = stack.enter_context(wiring.opened(home, settings, "a test"))
             listening = bind("127.0.0.1", 0)
-            stack.enter_context(wiring.Background(house, listening))
+            stack.enter_context(running.Background(house, listening))
             return Running(house, url_of(listening), house.new_admin_key or "")
 
         yield open_one

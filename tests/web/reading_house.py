@@ -12,8 +12,9 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from tests.library.pdf_maker import pdf
 
-from casona import wiring
+from casona import running, wiring
 from casona.home import Home
+from casona.house import House
 from casona.settings import Settings
 from casona.web.server import bind, url_of
 
@@ -49,7 +50,7 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    house: wiring.House
+    house: House
     url: str
     api_key: str
 
@@ -117,7 +118,7 @@ def reading_house(path: Path, models: Sequence[Path] = (), **groups: Any) -> Ite
     settings = Settings.model_validate(quiet | {"engine": {"enabled": bool(models)}} | groups)
     with wiring.opened(home, settings, "a test") as house:
         listening = bind("127.0.0.1", 0)
-        with home.announced(url_of(listening), house.instance), wiring.Background(house, listening):
+        with home.announced(url_of(listening), house.instance), running.Background(house, listening):
             key = house.new_admin_key or home.admin_key() or ""
             yield Reading(house=house, url=url_of(listening), api_key=key)
 

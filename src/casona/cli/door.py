@@ -74,10 +74,10 @@ def _elsewhere(url: str, api_key: str | None) -> Door:
 
 
 def _of_its_own(home: Home, environ: Mapping[str, str]) -> Door:
-    from casona import wiring
+    from casona import running
 
     stack = ExitStack()
-    house = stack.enter_context(wiring.temporary_house(home, environ))
+    house = stack.enter_context(running.temporary_house(home, environ))
     return Door(house.url, house.api_key, stack=stack)
 
 

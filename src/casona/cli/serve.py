@@ -24,13 +24,13 @@ def serve(home: Home, host: str | None, port: int | None) -> None:
     """Run the server of this house."""
     import uvloop
 
-    from casona import logs, wiring
+    from casona import logs, running, wiring
     from casona.web.server import bind, url_of
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     home.create()
-    read = wiring.configuration(home, os.environ)
+    read = running.configuration(home, os.environ)
     settings = read.settings
     logs.start(settings.log)
     for warning in read.warnings:
@@ -40,7 +40,7 @@ def serve(home: Home, host: str | None, port: int | None) -> None:
         url = url_of(listening)
 
         with home.announced(url, house.instance):
-            uvloop.run(wiring.serve(house, listening, _say, partial(_advise, home)))
+            uvloop.run(running.serve(house, listening, _say, partial(_advise, home)))
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
