@@ -53,8 +53,8 @@ class Embedding:
             place = (await self._desk.admit(call, model, "embed"))[0]
             tally.place = place
             found = await _embedded(place, texts)
-        except CasonaError as error:
-            tally.failed(error)
+        except BaseException as fault:
+            tally.stopped(fault)
             raise
         else:
             tally.usage = Usage(prompt_tokens=found.prompt_tokens)

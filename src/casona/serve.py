@@ -81,12 +81,8 @@ class Desk:
             if asked.stream:
                 return await self._stream(dialect, asked, places, tally)
             return await self._whole(dialect, asked, places, tally)
-        except CasonaError as error:
-            tally.failed(error)
-            tally.settle()
-            raise
-        except asyncio.CancelledError:
-            tally.ended = "hang_up"
+        except BaseException as fault:
+            tally.stopped(fault)
             tally.settle()
             raise
 
@@ -98,11 +94,8 @@ class Desk:
             tally.model = asked.model
             places = await self.admit(call, asked.model, "embed")
             body = await self._first(places, tally, lambda place: _embed(asked, place, tally))
-        except CasonaError as error:
-            tally.failed(error)
-            raise
-        except asyncio.CancelledError:
-            tally.ended = "hang_up"
+        except BaseException as fault:
+            tally.stopped(fault)
             raise
         finally:
             tally.settle()
@@ -125,11 +118,8 @@ class Desk:
                     if tally.complete:
                         tally.settle()
                     yield event
-        except CasonaError as error:
-            tally.failed(error)
-            raise
-        except (asyncio.CancelledError, GeneratorExit):
-            tally.ended = "done" if tally.complete else "hang_up"
+        except BaseException as fault:
+            tally.stopped(fault)
             raise
         finally:
             tally.settle()
@@ -191,7 +181,9 @@ class Desk:
             raise
         if opening.done():
             opening.result()  # an error before the first byte is still a status of its own
-        return Answer(dialect.stream_type, _pour(dialect, opening, tally), tally)
+        pieces = _pour(dialect, opening, tally)
+        await anext(pieces)
+        return Answer(dialect.stream_type, pieces, tally)
 
 
 # --- the two lanes
@@ -275,12 +267,14 @@ async def _relay_stream(dialect: Dialect, asked: Asked, place: Place, tally: Tal
             passing = watch.feed(piece)
             tally.prompt_tokens = watch.prompt_tokens
             if passing:
-                tally.watched(watch.usage, pieces=watch.deltas, complete=watch.done)
+                if watch.failed:  # the node's own words pass; the records must know as well
+                    tally.stopped(NodeFailed(watch.failed))
+                tally.watched(watch.usage, pieces=watch.deltas, complete=watch.done or bool(watch.failed))
                 yield passing
         owed = watch.close()
-        tally.watched(watch.usage, pieces=watch.deltas, complete=watch.done)
-        if watch.failed:  # the node's own words have passed; the records must know as well
-            tally.failed(NodeFailed(watch.failed))
+        if watch.failed:
+            tally.stopped(NodeFailed(watch.failed))
+        tally.watched(watch.usage, pieces=watch.deltas, complete=True)
         if owed:
             yield owed
     finally:
@@ -300,13 +294,19 @@ async def _translate_stream(dialect: Dialect, asked: Asked, place: Place, tally:
 
 
 async def _pour(dialect: Dialect, opening: "asyncio.Future[Begun]", tally: Tally) -> Pieces:
-    """The stream as the client gets it: pings while it waits, an error of ours when it breaks."""
+    """The stream as the client gets it: pings while it waits, an error of ours when it breaks.
+
+    Its first piece is empty: a generator that never began would not notice that it is closed.
+    """
     try:
+        yield b""
         while not opening.done():
             yield dialect.ping
             await asyncio.wait({opening}, timeout=COMMIT_S)
         begun = opening.result()
         async with aclosing(begun.rest):
+            if tally.complete:
+                tally.settle()
             yield begun.first
             async for piece in begun.rest:
                 if tally.complete:
@@ -315,11 +315,11 @@ async def _pour(dialect: Dialect, opening: "asyncio.Future[Begun]", tally: Tally
     except CasonaError as error:
         if tally.place is not None and isinstance(error, NodeFailed):
             _note_failure(tally.place, error)
-        tally.failed(error)
+        tally.stopped(error)
         tally.settle()
         yield dialect.error_event(error)
-    except (asyncio.CancelledError, GeneratorExit):
-        tally.ended = "done" if tally.complete else "hang_up"
+    except BaseException as fault:
+        tally.stopped(fault)
         await _abandon(opening)
         raise
     finally:
@@ -329,6 +329,8 @@ async def _pour(dialect: Dialect, opening: "asyncio.Future[Begun]", tally: Tally
 async def _abandon(opening: "asyncio.Future[Begun]") -> None:
     """Stop a stream that nobody waits for, and see it closed."""
     opening.cancel()
+    if opening.done() and (opening.cancelled() or opening.exception()):
+        return
     with suppress(asyncio.CancelledError, CasonaError):
         await (await opening).rest.aclose()
 

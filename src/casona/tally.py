@@ -1,5 +1,6 @@
 """What is noted of one exchange while it runs; settled once, however it ends."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -81,9 +82,15 @@ class Tally:
             return NOTHING
         return Usage(prompt_tokens=self.prompt_tokens, completion_tokens=self.pieces, counted="estimate")
 
-    def failed(self, error: CasonaError) -> None:
-        self.ended = "refused" if error.status < 500 else "error"
-        self.status = error.status
+    def stopped(self, fault: BaseException) -> None:
+        """Note why it ended early; whoever leaves after the last word has left a finished exchange."""
+        match fault:
+            case CasonaError(status=status):
+                self.ended, self.status = "refused" if status < 500 else "error", status
+            case asyncio.CancelledError() | GeneratorExit():
+                self.ended = self.ended if self.complete else "hang_up"
+            case _:
+                self.ended, self.status = "error", CasonaError.status
 
     def settle(self) -> None:
         """Write the usage row. Called before the answer's last byte leaves; only the first call counts."""

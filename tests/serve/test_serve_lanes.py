@@ -289,3 +289,66 @@ async def test_a_nodes_own_error_in_its_stream_passes_and_is_recorded() -> None:
         told = await bench.stream()
         assert told.endswith(trouble.decode())
     assert [(row.ended, row.status) for row in bench.rows] == [("error", 502)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_fault_of_our_own_is_recorded_as_one(stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async with ScriptedNode(FINE) as node, desk_over(node) as bench:
+        monkeypatch.setattr(bench.desk.catalog.states[0].node, "relay", breaks)
+        with pytest.raises(ZeroDivisionError):
+            await bench.ask(stream=stream)
+        assert bench.desk.catalog.states[0].in_flight == 0
+    assert [(row.ended, row.status) for row in bench.rows] == [("error", 500)]
+
+
+async def test_a_fault_of_our_own_in_a_stream_is_recorded_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    hold = asyncio.Event()
+    node_says = [*streamed([GREETING, HELLO])[:-1], hold, *streamed([STOP, DONE])[1:]]
+    async with ScriptedNode(node_says) as node, desk_over(node) as bench:
+        answer = await bench.ask(stream=True)
+        assert not isinstance(answer.body, bytes)
+        assert [await anext(answer.body)] == [GREETING + HELLO]
+        monkeypatch.setattr(serve.StreamWatch, "feed", lambda *_: 1 / 0)
+        hold.set()
+        with pytest.raises(ZeroDivisionError):
+            await anext(answer.body)
+    assert [(row.ended, row.status) for row in bench.rows] == [("error", 500)]
+
+
+@LANES
+async def test_a_stream_that_is_closed_before_it_was_read_closes_the_connection_too(translate: bool) -> None:
+    endless = [*streamed([GREETING, HELLO])[:-1], asyncio.Event()]
+    async with ScriptedNode(endless) as node, desk_over(node, translate=translate) as bench:
+        answer = await bench.ask(stream=True)
+        assert not isinstance(answer.body, bytes)
+        await answer.body.aclose()
+        await until(node.received[0].left.is_set)
+        assert bench.desk.catalog.states[0].in_flight == 0
+    assert [row.ended for row in bench.rows] == ["hang_up"]
+
+
+@LANES
+@pytest.mark.parametrize("end", [DONE, b""], ids=["with [DONE]", "without"])
+async def test_usage_is_settled_before_the_last_byte_and_who_leaves_then_has_left_a_finished_answer(
+    translate: bool, end: bytes
+) -> None:
+    everything = streamed([GREETING + HELLO + STOP + COUNT + end])
+    async with ScriptedNode(everything) as node, desk_over(node, translate=translate) as bench:
+        answer = await bench.ask(stream=True)
+        assert not isinstance(answer.body, bytes)
+        async for piece in answer.body:
+            if DONE in piece:
+                assert [row.ended for row in bench.rows] == ["done"]
+                break
+        await answer.body.aclose()
+    assert [(row.ended, row.completion_tokens) for row in bench.rows] == [("done", 2)]
+
+
+async def test_an_error_that_a_node_sends_in_its_stream_is_recorded() -> None:
+    broken = streamed([GREETING, HELLO, b'data: {"error":{"message":"out of memory"}}\n\n', DONE])
+    async with ScriptedNode(broken) as node, desk_over(node) as bench:
+        assert "out of memory" in await bench.stream()
+    assert [(row.ended, row.status) for row in bench.rows] == [("error", 502)]

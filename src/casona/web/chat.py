@@ -1,6 +1,7 @@
 """The chat door: from an HTTP request to the desk and back. The hot path; no framework."""
 
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
@@ -13,6 +14,8 @@ from casona.web.asgi import JSON, Headers, HungUp, Receive, Scope, Send, new_req
 from casona.web.connection import answer_at_once
 
 UNEXPECTED = "something went wrong in the house; its log says what"
+
+_CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +62,9 @@ class ChatDoor:
             if not answer_at_once(send, 200, headers, answer.body):
                 await send_whole(send, 200, headers, answer.body)
             return
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
         try:
             async with aclosing(answer.body) as pieces:
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
                 async for piece in pieces:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
         except Exception:  # the status is spent, so this edge is here
@@ -104,4 +107,4 @@ def answer_headers(answer: Answer) -> Headers:
 
 def _header_text(text: str) -> bytes:
     """As a header may hold it: one line of visible ASCII."""
-    return text.encode("ascii", "backslashreplace").replace(b"\n", b" ").replace(b"\r", b" ")[:500]
+    return _CONTROLS.sub(b" ", text.encode("ascii", "backslashreplace"))[:500]
