@@ -27,11 +27,11 @@ def main(folder: Path) -> None:
     )
     table, scales = rounded(model.embedding)
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "table.npy", table)
-    np.save(folder / "scales.npy", scales)
+    table.tofile(folder / "table.int8")
+    scales.tofile(folder / "scales.float32")
     pieces = json.loads(model.tokenizer.to_str())["model"]["vocab"]
     (folder / "vocabulary.txt").write_text("\n".join(sorted(pieces, key=pieces.__getitem__)) + "\n", "utf-8")
-    names = ("scales.npy", "table.npy", "vocabulary.txt")
+    names = ("scales.float32", "table.int8", "vocabulary.txt")
     sums = (f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
     (folder / "SHA256SUMS").write_text("".join(sums))
 

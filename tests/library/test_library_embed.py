@@ -64,7 +64,7 @@ def test_words_are_cut_as_bert_cuts_them(builtin: Builtin) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["table.npy", "scales.npy", "vocabulary.txt"])
+@pytest.mark.parametrize("name", ["table.int8", "scales.float32", "vocabulary.txt"])
 def test_a_damaged_table_is_not_used(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "builtin"
     shutil.copytree(BUILTIN, folder)

@@ -184,9 +184,12 @@ def test_a_source_that_can_no_longer_be_read_keeps_what_it_held(library: Library
 
 def test_the_same_file_added_twice_at_once_is_one_document(library: Library, tmp_path: Path) -> None:
     async def story(client: LibraryClient) -> None:
-        outcomes = await asyncio.gather(*(put(client, tmp_path / "bees.md", BEES, "once") for _ in range(4)))
-        assert sorted(outcome for outcome, _ in outcomes) == ["stored", "unchanged", "unchanged", "unchanged"]
-        assert len({document for _, document in outcomes}) == 1
+        file = tmp_path / "bees.md"
+        file.write_text(BEES)
+        adding = (client.ingest(file, source="bees.md", collection="once") for _ in range(4))
+        outcomes = await asyncio.gather(*adding)
+        assert sorted(each.outcome for each in outcomes) == ["stored", "unchanged", "unchanged", "unchanged"]
+        assert len({each.document for each in outcomes}) == 1
 
     library.run(story)
 

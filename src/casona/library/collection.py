@@ -11,7 +11,7 @@ from casona.library import terms as words
 from casona.library.embedders import Embedder
 from casona.library.store.base import Ids, Vectors
 from casona.library.store.index import Index
-from casona.library.store.postings import key
+from casona.library.store.postings import keys
 from casona.records.documents import Documents
 from casona.records.library import PASSAGES_BITS, CollectionRecord, NewContent, passage_ids
 
@@ -56,7 +56,8 @@ def indexed_texts(content: NewContent) -> Iterator[str]:
 
 
 def keys_of(texts: Iterable[str], language: str) -> list[list[int]]:
-    return [[key(language, term) for term in words.terms(text, language)] for text in texts]
+    names = keys(language)
+    return [[names[term] for term in words.terms(text, language)] for text in texts]
 
 
 class Collection:

@@ -10,10 +10,9 @@ import re
 import sys
 import unicodedata
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from io import BytesIO
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,9 +34,11 @@ class Builtin:
 
     def __init__(self, folder: Traversable | None = None) -> None:
         parts, self.digest = _checked(folder or files("casona.library") / "builtin")
-        self._table: npt.NDArray[np.int8] = _array(parts["table.npy"])
-        self._scales: npt.NDArray[np.float32] = _array(parts["scales.npy"])
-        self._pieces = _Pieces(parts["vocabulary.txt"].decode().split("\n")[:-1])
+        vocabulary = parts["vocabulary.txt"].decode().split("\n")[:-1]
+        self._pieces = _Pieces(vocabulary)
+        self._scales: npt.NDArray[np.float32] = np.frombuffer(parts["scales.float32"], "<f4")
+        self._table: npt.NDArray[np.int8] = np.frombuffer(parts["table.int8"], np.int8)
+        self._table = self._table.reshape(len(vocabulary), -1)
         self.dimensions = int(self._table.shape[1])
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -63,7 +64,7 @@ class _Pieces(dict[str, tuple[int, ...]]):
     def of(self, text: str) -> list[int]:
         """The rows of a text's first few thousand pieces."""
         if not text.isascii():
-            text = _without_accents(text.lower())
+            text = _marks().sub("", unicodedata.normalize("NFD", text.lower()))
         ids: list[int] = []
         for word in self._word.findall(text.lower()):
             ids += self[word]
@@ -89,8 +90,11 @@ class _Pieces(dict[str, tuple[int, ...]]):
         return tuple(rows)
 
 
-def _without_accents(text: str) -> str:
-    return "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
+@cache
+def _marks() -> re.Pattern[str]:
+    """All that combines with the letter before it (Unicode's category Mn)."""
+    marks = (chr(c) for c in range(0x300, 0xFFFF) if unicodedata.category(chr(c)) == "Mn")
+    return re.compile(f"[{''.join(marks)}]+")
 
 
 def _punctuation() -> str:
@@ -111,8 +115,3 @@ def _checked(folder: Traversable) -> tuple[dict[str, bytes], str]:
         if hashlib.sha256(parts[name]).hexdigest() != expected:
             raise DamagedEmbedder(f"{name} of the built-in embedder is damaged; install casona again")
     return parts, hashlib.sha256(sums.encode()).hexdigest()
-
-
-def _array(raw: bytes) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = np.load(BytesIO(raw), allow_pickle=False)
-    return array

@@ -20,7 +20,7 @@ from casona.library.collection import Collection, Rows, rows_of
 from casona.library.disk import room
 from casona.library.embedders import BUILTIN, Embedder, Embedders
 from casona.library.originals import Originals
-from casona.library.store.base import StoreFailed
+from casona.library.store.base import Ids, StoreFailed, Vectors
 from casona.records.documents import Documents
 from casona.records.library import Change, CollectionRecord, NewDocument, passage_ids
 
@@ -158,8 +158,7 @@ class Holdings:
             (one for one in kept if one.document.content is not None), key=lambda one: one.document.content_id
         )
         with self._changing(collection):
-            for one in fresh:
-                self._index(collection, one)
+            self._index(collection, fresh)
             change = self.documents.store(collection.id, [one.document for one in kept])
             self._let_go(collection, change)
         collection.index.tend(idle=False)
@@ -184,13 +183,21 @@ class Holdings:
                 result.append(Arriving(document=replace(document, content=None, content_id=known)))
         return result
 
-    def _index(self, collection: Collection, one: Arriving) -> None:
-        content, rows = one.document.content, one.rows
-        assert content is not None
-        if rows is None or rows.digest != collection.embedder.digest:
-            rows = rows_of(content, collection.embedder)  # begun anew with another embedder meanwhile
-        ids = np.asarray(passage_ids(one.document.content_id, len(content.passages)), np.int64)
-        collection.index.add(ids, rows.vectors, rows.terms)
+    def _index(self, collection: Collection, fresh: Sequence[Arriving]) -> None:
+        """Add what new contents derive, all at once: each addition is a file in either index."""
+        ids: list[Ids] = []
+        vectors: list[Vectors] = []
+        terms: list[Sequence[int]] = []
+        for one in fresh:
+            content, rows = one.document.content, one.rows
+            assert content is not None
+            if rows is None or rows.digest != collection.embedder.digest:
+                rows = rows_of(content, collection.embedder)  # begun anew with another embedder meanwhile
+            ids.append(np.asarray(passage_ids(one.document.content_id, len(content.passages)), np.int64))
+            vectors.append(rows.vectors)
+            terms += rows.terms
+        if ids:
+            collection.index.add(np.concatenate(ids), np.concatenate(vectors), terms)
 
     def _remove(self, name: str, document_ids: Sequence[str]) -> None:
         if (collection := self.open(name)) is None:

@@ -3,7 +3,7 @@
 What a file is, is its bytes: the same bytes read the same way are the same content, so adding them again
 changes nothing. An arrival is written down before anything is done with it and forgotten in the transaction
 that makes it a document; so a crash at any moment loses nothing and doubles nothing, and `resume` goes on
-with what was under way. docs/decisions/010-the-life-of-a-document.md tells why no workflow engine is needed.
+with what was under way. docs/decisions/012-documents-are-their-own-workflow.md tells why no workflow engine.
 """
 
 import asyncio

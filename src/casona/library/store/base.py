@@ -28,6 +28,7 @@ class VectorStore(Protocol):
     dimensions: int
     name: str
     """What to open it by again. `purge` may change it; its owner writes it down, then calls `sweep`."""
+    rows: int
     removed: int
     """Rows removed and not yet purged."""
 
@@ -46,8 +47,11 @@ class VectorStore(Protocol):
     def tend(self, *, idle: bool) -> None:
         """Keep searches fast: merge small files, index what is new. Call it between writes and after them."""
 
-    def search(self, vector: Vectors, limit: int) -> Ids:
-        """The ids of the `limit` nearest rows by cosine, best first; about exact where there are many."""
+    def search(self, vector: Vectors, limit: int) -> tuple[Ids, Scores]:
+        """The `limit` nearest rows by cosine, best first, with their exact cosines.
+
+        Where there are very many a few of the nearest may be missed.
+        """
 
     def score(self, vector: Vectors, ids: Ids) -> Scores:
         """The exact cosines of these rows, in this order; NaN where an id is not there."""
@@ -57,9 +61,6 @@ class VectorStore(Protocol):
 
     def batches(self) -> Iterator[tuple[Ids, Vectors]]:
         """All rows, in batches that fit in memory."""
-
-    @property
-    def rows(self) -> int: ...
 
     def status(self) -> dict[str, int]:
         """indexed (rows that searches need not scan), size_bytes (on disk)."""

@@ -9,6 +9,7 @@ reconciled id by id (`ingest.py`).
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 LEG_LIMIT = 50
 """Passages taken from each leg before the union is scored exactly in both."""
+
+
+_POOL = ThreadPoolExecutor(4, "library-search")
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -66,17 +70,16 @@ class Index:
         try:
             if state is None or (state.identity, state.format) != (fresh.identity, FORMAT):
                 raise StoreFailed("made otherwise")
-            self._open(state)
+            # After a crash nobody knows how many rows were on their way out.
+            self._open(state, removed=max(state.removed, 1) if state.dirty else state.removed)
         except StoreFailed as fault:
             if any(folder.iterdir()):
                 log.warning("the index %s is built again: %s", folder.name, fault)
             shutil.rmtree(folder)
             folder.mkdir(parents=True)
-            self._open(fresh)
+            self._open(fresh, removed=0)
 
-    def _open(self, state: State) -> None:
-        # After a crash nobody knows how many rows were on their way out.
-        removed = max(state.removed, 1) if state.dirty else state.removed
+    def _open(self, state: State, *, removed: int) -> None:
         self._state = state
         self._terms = TermIndex(self._folder / "terms", state.terms)
         self._vectors: VectorStore = LanceVectors(
@@ -146,14 +149,23 @@ class Index:
 
     def search(self, vector: Vectors | None, keys: Mapping[int, int]) -> Candidates:
         """Both legs' best; without a vector the lexical leg alone."""
-        ranking = self._terms.rank(keys)
-        ids = ranking.best(LEG_LIMIT)
         if vector is None or not vector.any():
+            ranking = self._terms.rank(keys)
+            ids = ranking.best(LEG_LIMIT)
             return Candidates(ids=ids, bm25=ranking.of(ids), cosines=np.full(len(ids), np.nan), floor=0.0)
-        ids = np.union1d(ids, self._vectors.search(vector, LEG_LIMIT))
+        searching = _POOL.submit(self._vectors.search, vector, LEG_LIMIT)
+        ranking = self._terms.rank(keys)
+        lexical = ranking.best(LEG_LIMIT)
+        cosines = self._vectors.score(vector, lexical)  # while the nearest are looked for
+        near, near_cosines = searching.result()
+        ids, places = np.unique(np.concatenate([lexical, near]), return_index=True)
         mean, deviation = self._moments.of(vector)
-        cosines = self._vectors.score(vector, ids)
-        return Candidates(ids=ids, bm25=ranking.of(ids), cosines=cosines, floor=mean - 3 * deviation)
+        return Candidates(
+            ids=ids,
+            bm25=ranking.of(ids),
+            cosines=np.concatenate([cosines, near_cosines])[places],
+            floor=mean - 3 * deviation,
+        )
 
     def status(self) -> dict[str, int]:
         return self._vectors.status() | {
@@ -167,13 +179,13 @@ class Index:
     def close(self) -> None:
         """Keep the moments, which take a while to count, unless changes were left half done."""
         if not self._state.dirty and not self._state.has_moments:
-            self._moments.save(self._folder / "moments.npz")
+            self._moments.save(self._folder / "moments")
             self._write(has_moments=True)
         self._vectors.close()
 
     def _loaded_moments(self) -> Moments:
         try:
-            return Moments.load(self._folder / "moments.npz", self._dimensions)
+            return Moments.load(self._folder / "moments", self._dimensions)
         except StoreFailed as fault:
             log.warning("counted again: %s", fault)
             return self._counted_moments()

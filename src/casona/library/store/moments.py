@@ -6,13 +6,12 @@ variance q'Sq. Kept as sums, so that adding and removing vectors costs little.
 
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from casona.library.store.base import StoreFailed, Vectors
-
+from casona.library.store.raw import mapped
 
 _NOISE = 1e-9  # what is left of float32 rows that are alike
 
@@ -50,20 +49,21 @@ class Moments:
         return mean, float(np.sqrt(variance)) if variance > _NOISE else 0.0
 
     def save(self, path: Path) -> None:
-        with open(path, "wb") as file:
-            np.savez(file, **self._sums._asdict())
+        count, total, products = self._sums
+        np.concatenate([[count], total, products.ravel()]).tofile(path)
 
     @classmethod
     def load(cls, path: Path, dimensions: int) -> "Moments":
         """Raises StoreFailed."""
         moments = cls(dimensions)
         try:
-            with np.load(path, allow_pickle=False) as kept:
-                moments._sums = _Sums(int(kept["vectors"]), kept["total"], kept["products"])
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as fault:
+            kept = np.array(mapped(path, np.float64))
+        except (OSError, ValueError) as fault:
             raise StoreFailed(f"{path}: {fault}") from fault
-        if moments._sums.products.shape != (dimensions, dimensions):
-            raise StoreFailed(f"{path}: of other vectors")
+        if len(kept) != 1 + dimensions + dimensions**2 or not np.isfinite(kept).all():
+            raise StoreFailed(f"{path}: damaged, or of other vectors")
+        total, products = kept[1 : 1 + dimensions], kept[1 + dimensions :]
+        moments._sums = _Sums(int(kept[0]), total, products.reshape(dimensions, dimensions))
         return moments
 
     def _change(self, vectors: Vectors, sign: int) -> None:

@@ -3,7 +3,7 @@
 An inverted index in numpy arrays, kept as immutable segments that are mapped into memory. One query scores
 every passage that shares a term with it, exactly; removing passages writes their segments anew without them,
 so that nothing of them stays on disk. Terms are kept as 64-bit hashes of "language:term": a passage only
-answers for terms made in its own language. docs/decisions/011-term-index.md tells why it is our own.
+answers for terms made in its own language. docs/decisions/013-a-term-index-of-our-own.md tells why.
 
 Score: Okapi BM25 (Robertson and Zaragoza, 2009) with k1 = 1.2, b = 0.75, as in Lucene.
 """
@@ -12,7 +12,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from hashlib import blake2b
 from pathlib import Path
 
@@ -20,18 +20,41 @@ import numpy as np
 import numpy.typing as npt
 
 from casona.library.store.base import Ids, Scores, StoreFailed
+from casona.library.store.raw import mapped
 
 K1 = 1.2
 B = 0.75
 MOST_SEGMENTS = 8
 _MERGED_AT_ONCE = 6
-_COLUMNS = ("keys", "ends", "rows", "counts", "ids", "lengths")
+_REMEMBERED_TERMS = 300_000
+_COLUMNS: dict[str, type[np.generic]] = {
+    "keys": np.uint64,
+    "ends": np.int64,
+    "rows": np.uint32,
+    "counts": np.uint16,
+    "ids": np.int64,
+    "lengths": np.uint32,
+}
 
 
-@lru_cache(maxsize=400_000)
-def key(language: str, term: str) -> int:
-    """A term's name in the index."""
-    return int.from_bytes(blake2b(f"{language}:{term}".encode(), digest_size=8).digest(), "little")
+class Keys(dict[str, int]):
+    """From a term of one language to its name in the index. Terms repeat, so each is hashed once."""
+
+    def __init__(self, language: str) -> None:
+        super().__init__()
+        self._language = language
+
+    def __missing__(self, term: str) -> int:
+        if len(self) >= _REMEMBERED_TERMS:
+            self.clear()
+        digest = blake2b(f"{self._language}:{term}".encode(), digest_size=8).digest()
+        self[term] = name = int.from_bytes(digest, "little")
+        return name
+
+
+@cache
+def keys(language: str) -> Keys:
+    return Keys(language)
 
 
 @dataclass(frozen=True)
@@ -54,6 +77,15 @@ class Segment:
         if at == len(self.keys) or int(self.keys[at]) != name:
             return slice(0, 0)
         return slice(int(self.ends[at - 1]) if at else 0, int(self.ends[at]))
+
+    def add_scores(self, scores: Scores, span: slice, weight: float, mean_length: float) -> None:
+        """Add one term's part of BM25. Raises StoreFailed for postings of rows that are not there."""
+        rows, counts = self.rows[span], self.counts[span].astype(np.float32)
+        try:
+            norms = K1 * (1 - B + B / mean_length * self.lengths[rows])
+        except IndexError as fault:
+            raise StoreFailed(f"terms: {fault}") from fault
+        scores[rows] += np.float32(weight) * counts / (counts + norms.astype(np.float32))
 
     def rows_of(self, ids: Ids) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
         """Each id's row, and whether it is here at all."""
@@ -138,7 +170,10 @@ class TermIndex:
         return np.sort(np.concatenate(parts)) if parts else np.empty(0, np.int64)
 
     def rank(self, keys: Mapping[int, int]) -> Ranking:
-        """Score all passages for a question's keys, each with how often it was asked for."""
+        """Score all passages for a question's keys, each with how often it was asked for.
+
+        Raises StoreFailed when a segment has been damaged since it was opened.
+        """
         segments = list(self._segments.values())
         passages = sum(len(segment.ids) for segment in segments)
         mean_length = sum(segment.total_length for segment in segments) / passages if passages else 1.0
@@ -148,9 +183,7 @@ class TermIndex:
             holding = sum(span.stop - span.start for span in spans)
             weight = asked * np.log(1 + (passages - holding + 0.5) / (holding + 0.5)) * (K1 + 1)
             for segment, span, scores in zip(segments, spans, found, strict=True):
-                rows, counts = segment.rows[span], segment.counts[span].astype(np.float32)
-                norms = K1 * (1 - B + B / max(mean_length, 1e-9) * segment.lengths[rows])
-                scores[rows] += np.float32(weight) * counts / (counts + norms.astype(np.float32))
+                segment.add_scores(scores, span, weight, max(mean_length, 1e-9))
         return Ranking(list(zip(segments, found, strict=True)))
 
     def size_bytes(self) -> int:
@@ -169,7 +202,7 @@ class TermIndex:
 
 def asked(question_terms: Iterable[tuple[str, str]]) -> Counter[int]:
     """The keys of a question's terms, given as (language, term)."""
-    return Counter(key(language, term) for language, term in question_terms)
+    return Counter(keys(language)[term] for language, term in question_terms)
 
 
 def _built(ids: Ids, terms: Sequence[Sequence[int]]) -> Segment:
@@ -232,15 +265,14 @@ def _merged(segments: Sequence[Segment]) -> Segment:
 def _save(segment: Segment, folder: Path) -> None:
     folder.mkdir(parents=True)
     for column in _COLUMNS:
-        np.save(folder / f"{column}.npy", getattr(segment, column))
+        getattr(segment, column).tofile(folder / column)
 
 
 def _load(folder: Path) -> Segment:
     try:
-        columns = [np.load(folder / f"{column}.npy", mmap_mode="r") for column in _COLUMNS]
-    except (OSError, ValueError, EOFError) as fault:
+        segment = Segment(**{column: mapped(folder / column, kind) for column, kind in _COLUMNS.items()})
+    except (OSError, ValueError) as fault:
         raise StoreFailed(f"{folder}: {fault}") from fault
-    segment = Segment(*columns)
     postings = int(segment.ends[-1]) if len(segment.ends) else 0
     if not postings == len(segment.rows) == len(segment.counts) or len(segment.ids) != len(segment.lengths):
         raise StoreFailed(f"{folder}: its parts do not belong together")
