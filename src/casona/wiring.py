@@ -134,7 +134,6 @@ def front_door(house: House) -> FrontDoor:
         ("GET", "/health"): health.health,
         ("GET", "/ready"): health.ready,
         ("GET", "/"): health.root,
-        ("HEAD", "/"): health.root,
     }
 
     return FrontDoor(

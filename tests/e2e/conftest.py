@@ -22,6 +22,11 @@ class Running:
     house: House
     url: str
     api_key: str
+    background: running.Background
+
+    def stop(self) -> None:
+        """Tell it to stop, and wait until it has."""
+        self.background.__exit__()
 
 
 Open = Callable[..., Running]
@@ -41,8 +46,9 @@ def open_house(tmp_path: Path) -> Iterator[Open]:
             settings = Settings.model_validate({"discovery": {"ollama": False}} | groups)
             house = stack.enter_context(wiring.opened(home, settings, "a test"))
             listening = bind("127.0.0.1", 0)
-            stack.enter_context(running.Background(house, listening))
-            return Running(house, url_of(listening), house.new_admin_key or "")
+            background = running.Background(house, listening)
+            stack.enter_context(background)
+            return Running(house, url_of(listening), house.new_admin_key or "", background)
 
         yield open_one
 

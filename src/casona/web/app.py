@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from casona.dialects import openai_answer
-from casona.exchange.errors import BadRequest, CasonaError, NotFound
+from casona.exchange.errors import BadRequest, CasonaError, NoNodeReady, NotFound
 from casona.exchange.keys import Key
 from casona.web.asgi import (
     JSON,
@@ -72,17 +72,23 @@ class FrontDoor:
                 await self._guarded(self._other, scope, receive, send)
         except asyncio.CancelledError:
             connection: Connection | None = scope.get(KEY)
-            if connection is None or not connection.hung_up:
+            if connection is None:
                 raise
-            log.debug("%s: the client hung up", scope["path"])
+            if connection.hung_up:
+                log.debug("%s: the client hung up", scope["path"])
+            elif connection.answering:
+                connection.cut_off()
+            else:
+                await refuse(NoNodeReady("the house is closing; ask again when it is back"), send)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], plain_path(scope["path"])
         if method == "OPTIONS":
             await self._preflight(scope, send)
             return
-        handler = self.hot.get((method, path)) or self.exact.get((method, path))
-        handler = handler or self._by_prefix(scope, method, path)
+        wanted = "GET" if method == "HEAD" else method  # uvicorn leaves the body out
+        handler = self.hot.get((wanted, path)) or self.exact.get((wanted, path))
+        handler = handler or self._by_prefix(scope, wanted, path)
         if handler is None:
             self.identify(scope)  # strangers are not told what is here
         if handler is None and (path + "/").startswith(ROOMS):

@@ -1,19 +1,27 @@
 """uvicorn's HTTP connection, with what it lacks.
 
 It cancels a request's task at once when its client has hung up (ASGI would need a second task
-for each request to notice), and closes on clients that trickle: a header in pieces, a body that
-stops.
+for each request to notice), closes on clients that trickle (a header in pieces, a body that stops),
+bounds headers, and leaves offers to upgrade alone.
 """
 
 import asyncio
+import sys
 from typing import Any
 
+import httptools
+import msgspec
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from casona.web.asgi import Headers, Send
 
 KEY = "casona.connection"
+
+MAX_HEAD_BYTES = 128 * 1024
+"""Some eight times what browsers and proxies allow; httptools would take headers without end."""
+
+OFFERS = frozenset({b"upgrade", b"http2-settings"})
 
 
 class Connection(HttpToolsProtocol):
@@ -33,6 +41,8 @@ class Connection(HttpToolsProtocol):
         self._slow: asyncio.TimerHandle | None = None
         self._in_head = True
         self._in_body = False
+        self._head_bytes = 0
+        self._data = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -54,25 +64,93 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._in_body:
             self._unwatch()  # a body may take as long as it likes, as long as it comes
+        self._data = data
         super().data_received(data)
-        if (self._in_head or self._in_body) and self._slow is None and not self.transport.is_closing():
-            allowed_s = self.header_timeout_s if self._in_head else self.body_timeout_s
-            self._slow = self.loop.call_later(allowed_s, self._too_slow)
+        self._data = b""
+        if self.transport.is_closing():
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(431, f"the request's headers are larger than {MAX_HEAD_BYTES} bytes")
+                return
+        if self._in_head or self._in_body:
+            if self._slow is None:
+                allowed_s = self.header_timeout_s if self._in_head else self.body_timeout_s
+                self._slow = self.loop.call_later(allowed_s, self._too_slow)
+        elif self.timeout_keep_alive_task is None and not self._busy:
+            # empty lines between two requests, after which uvicorn would wait for ever
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def on_message_begin(self) -> None:
-        self._in_head = True
+        self._in_head, self._head_bytes = True, 0
         super().on_message_begin()
         self.scope[KEY] = self  # type: ignore[literal-required]
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return  # the request comes again, without its offer
         self._in_head, self._in_body = False, True
         self._unwatch()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._in_body = False
         self._unwatch()
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "this is not HTTP as it should be" if self._data else msg)
+
+    def cut_off(self) -> None:
+        """End what is running without another word: the house is closing."""
+        if self._running is not None:
+            self._running.disconnected = True
+        self.transport.close()
+
+    @property
+    def answering(self) -> bool:
+        """Whether an answer has begun and not ended."""
+        running = self._running
+        return running is not None and running.response_started and not running.response_complete
+
+    @property
+    def _busy(self) -> bool:
+        return self._running is not None and not self._running.response_complete
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer what is no request, and close; in the middle of another answer only close."""
+        if not self._busy:
+            body = msgspec.json.encode(
+                {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+            )
+            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+            self.transport.write(STATUS_LINE[status] + head % len(body) + body)
+        self.transport.close()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Read the request again as if it offered nothing, which RFC 9110 section 7.8 lets a server do.
+
+        Java's HTTP client offers HTTP/2 with every request; httptools takes the body for HTTP/2 then.
+        """
+        fault = sys.exception()
+        method = self.parser.get_method()
+        if not isinstance(fault, httptools.HttpParserUpgrade) or method == b"CONNECT":
+            self.send_400_response("CONNECT is for proxies")
+            return
+        rest = self._data[fault.args[0] :]
+        lines = [b"%b %b HTTP/1.1" % (method, self.url)]
+        for name, value in self.headers:
+            if name == b"connection":
+                value = b", ".join(it for it in value.split(b",") if it.strip().lower() not in OFFERS)
+            if name not in OFFERS and value:
+                lines.append(b"%b: %b" % (name, value))
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
 
     def _unwatch(self) -> None:
         if self._slow is not None:
