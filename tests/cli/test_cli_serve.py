@@ -70,6 +70,33 @@ def test_a_stop_while_it_still_starts_is_a_stop(home: Home) -> None:
     assert (process.returncode, complaint, home.announcement()) == (0, "", None)
 
 
+def test_nobody_need_listen_to_the_greeting(home: Home) -> None:
+    with served(home) as server:
+        assert server.stdout
+        server.stdout.close()
+        announced = home.announcement()
+        assert announced
+        client = Client(announced.url, home.admin_key() or "")
+        wait_until(lambda: [model["id"] for model in client.get_json("/v1/models")["data"]] == ["tiny"])
+        server.terminate()
+        _, complaint = server.communicate(timeout=DEADLINE_S)
+    assert (server.returncode, complaint) == (0, "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
+def test_a_server_needs_no_standard_streams(tmp_path: Path, closed: str) -> None:
+    home = Home(tmp_path)
+    start = f'exec "{sys.executable}" -m casona serve --home "{tmp_path}" --port 0 {closed}'
+    with subprocess.Popen(["sh", "-c", start], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+        wait_until(lambda: home.announcement() is not None)
+        announced = home.announcement()
+        assert announced
+        assert Client(announced.url, home.admin_key() or "").get_json("/v1/models")["data"] == []
+        server.terminate()
+        _, complaint = server.communicate(timeout=DEADLINE_S)
+    assert (server.returncode, complaint) == (0, b"")
+
+
 def wait_until(true: Callable[[], bool]) -> None:
     deadline_s = time.monotonic() + DEADLINE_S
     while not true():

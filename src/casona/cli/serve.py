@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 
 from casona.cli.pull import fetch
+from casona.cli.verbs import abandon_output
 from casona.exchange.errors import CasonaError
 from casona.home import Home
 
@@ -55,8 +56,12 @@ def _stop(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _say(line: str) -> None:
-    click.echo(line)
-    sys.stdout.flush()
+    """One line of the greeting. Who reads it may leave; the house stays open."""
+    try:
+        click.echo(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        abandon_output()
 
 
 def _advise(home: Home, line: str, offer: Callable[[Callable[[str], bool]], str]) -> None:

@@ -51,6 +51,7 @@ class Verbs(click.Group):
                 formatter.write_dl(rows)
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> NoReturn:
+        _open_closed_streams()
         extra |= {"standalone_mode": False, "prog_name": self.name}
         try:
             code = super().main(args, **extra)
@@ -58,7 +59,7 @@ class Verbs(click.Group):
         except (click.Abort, KeyboardInterrupt):
             sys.exit(INTERRUPTED)
         except BrokenPipeError:
-            _close_quietly()
+            abandon_output()
             sys.exit(FAILED)
         except (click.ClickException, CasonaError, OSError) as fault:
             _complain(_sentence(fault))
@@ -103,6 +104,13 @@ def _complain(message: str) -> None:
         click.echo(f"casona: {line}", err=True)
 
 
-def _close_quietly() -> None:
+def _open_closed_streams() -> None:
+    """Whoever starts us without standard streams gets ones that hold nothing; Python itself leaves None."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - open for as long as we run
+
+
+def abandon_output() -> None:
     """Whoever read our output has left; the interpreter must not stumble over it when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
