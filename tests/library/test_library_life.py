@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from library_house import ABEJAS, BEES, TIDES, Library, found, holding, put
 
-from casona.exchange.errors import NotFound
+from casona.exchange.errors import BadRequest, NotFound
 from casona.library.client import LibraryClient
 from casona.library.outcome import Outcome, Progress
 
@@ -221,6 +221,25 @@ def test_progress_is_told(library: Library, tmp_path: Path) -> None:
             Progress(stage="embedding", done=1, total=1),
             Progress(stage="storing", done=1, total=1),
         ]
+
+    library.run(story)
+
+
+def test_a_name_that_is_no_text_is_refused(library: Library, tmp_path: Path) -> None:
+    async def story(client: LibraryClient) -> None:
+        (tmp_path / "bees.md").write_text(BEES)
+        with pytest.raises(BadRequest, match="is not valid Unicode"):
+            await client.ingest(tmp_path / "bees.md", source="bees\udcff.md", collection="names")
+        with pytest.raises(BadRequest, match=r"missing\.md: No such file"):
+            await client.ingest(tmp_path / "missing.md", source="missing.md", collection="names")
+
+    library.run(story)
+
+
+def test_a_question_of_any_length_is_answered(library: Library, tmp_path: Path) -> None:
+    async def story(client: LibraryClient) -> None:
+        await put(client, tmp_path / "bees.md", BEES, "long")
+        assert await found(client, "queen bee " * 200_000, "long") == ["bees.md"]
 
     library.run(story)
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from casona.exchange.errors import CasonaError
+from casona.exchange.errors import BadRequest, CasonaError
 from casona.library.frames import Gone, Peer, Tell
 from casona.library.hit import Hit
 from casona.library.outcome import Outcome, Progress
@@ -49,9 +49,10 @@ Embed = Callable[[str, Sequence[str]], Awaitable[Vectors]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LibraryStatus:
-    """Counts are of when the process was last asked; `asleep`: it is not running, and needs not be."""
+    """`asleep`: the process is not running; nothing is counted. `arriving` files are not yet documents."""
 
     state: Literal["asleep", "awake"]
+    arriving: int = 0
     memory_bytes: int = 0
     documents: int = 0
     passages: int = 0
@@ -141,6 +142,8 @@ class LibraryClient:
         async with self._at_work() as child:
             try:
                 answer = await child.peer.call(method, tell=tell, **arguments)
+            except UnicodeEncodeError as fault:
+                raise BadRequest(f"{method}: {fault.object[:80]!r} is not valid Unicode") from fault
             except Gone as fault:
                 raise LibraryEnded(
                     f"the library's process ended at work ({await child.cause()}); try again"
@@ -157,9 +160,7 @@ class LibraryClient:
             yield await self._awake()
         finally:
             self._calls -= 1
-            if self._calls == 0 and not self._is_closed:
-                loop = asyncio.get_running_loop()
-                self._sleep = loop.call_later(self._settings.library.sleep_after_s, self._fall_asleep)
+            self._doze()
 
     async def _awake(self) -> "_Child":
         async with self._starting:
@@ -169,10 +170,18 @@ class LibraryClient:
                 self._child = await _Child.start(self._home, self._settings, self._serve)
             return self._child
 
+    def _doze(self) -> None:
+        if self._calls == 0 and not self._is_closed:
+            loop = asyncio.get_running_loop()
+            self._sleep = loop.call_later(self._settings.library.sleep_after_s, self._fall_asleep)
+
     def _fall_asleep(self) -> None:
         self._sleeping = asyncio.get_running_loop().create_task(self._send_to_sleep())
 
     async def _send_to_sleep(self) -> None:
+        if (await self.status()).arriving:  # it goes on with what a crash interrupted; nobody waits for that
+            self._doze()
+            return
         async with self._starting:
             if self._calls == 0 and self._child is not None:
                 await self._child.close()

@@ -26,8 +26,8 @@ from casona.records.library import Change, CollectionRecord, NewDocument, passag
 
 log = logging.getLogger(__name__)
 
-PURGED_AT_ONCE_ROWS = 10_000
-"""Vectors written anew whenever one is removed: they take 50 ms. More wait until nobody writes."""
+PURGED_AT_ONCE_ROWS = 20_000
+"""Vectors written anew whenever one is removed: it takes 0.3 s. More wait until nobody writes, or the end."""
 
 _MOST_OPEN = 64
 
@@ -138,6 +138,8 @@ class Holdings:
 
     def close(self) -> None:
         for collection in list(self._open.values()):
+            if collection.index.removed:
+                collection.index.purge()
             self._close(collection)
 
     def _again_if_damaged(self, name: str, change: Callable[[], T]) -> T:

@@ -44,7 +44,7 @@ _SWITCH_S = 0.0005
 """How long a thread that prepares documents may hold up one that answers a search; Python's 5 ms add up."""
 
 
-class House:
+class Calls:
     """Answers the calls of client.py. Nothing works before `open`."""
 
     def __init__(self) -> None:
@@ -127,6 +127,7 @@ class House:
     def _status(self) -> dict[str, Any]:
         collections = self._documents.collections()
         return {
+            "arriving": len(self._documents.arrivals()),
             "memory_bytes": psutil.Process().memory_info().rss,
             "documents": sum(collection.documents for collection in collections),
             "passages": sum(collection.passages for collection in collections),
@@ -146,9 +147,9 @@ async def main() -> None:
     reader = asyncio.StreamReader(limit=2**20)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), source)
     transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, sink)
-    house = House()
-    house.peer = Peer(reader, asyncio.StreamWriter(transport, protocol, None, loop), house.serve)
-    await house.peer.run()
+    calls = Calls()
+    calls.peer = Peer(reader, asyncio.StreamWriter(transport, protocol, None, loop), calls.serve)
+    await calls.peer.run()
     # The house is gone or has let us go. Threads may be at work; whatever they do may stop here.
     os._exit(0)
 

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 BUILTIN_WEIGHT = 0.1
 MODEL_WEIGHT = 0.2
 _ALIKE = 1e-6
+_LONGEST_QUESTION = 20_000
 
 Run = Callable[[Callable[[], Any]], "Future[Any]"]
 """Runs something on the writer's thread."""
@@ -62,8 +63,9 @@ class Retriever:
     def retrieve(self, question: str, *, collection: str | None, limit: int) -> list[Hit]:
         """The passages that fit best, best first; over all collections when none is named.
 
-        Raises NotFound for a collection that is not there.
+        Looks for the first 20,000 characters of the question. Raises NotFound when there is no such collection.
         """
+        question = question[:_LONGEST_QUESTION]
         if collection is None:
             names = [record.name for record in self._documents.collections()]
         else:
