@@ -1,6 +1,7 @@
 """A child ends with its parent, however the parent ends, whatever it does at that moment."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -58,8 +59,14 @@ def house(tiny_gguf: Path, tmp_path: Path):
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "loaded\n"
+        children = psutil.Process(process.pid).children()
         yield process
         process.kill()
+        for (
+            child
+        ) in children:  # one that outlives its house, so that a test fails, shall not outlive the test
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
 
 
 @pytest.mark.parametrize("end", ENDS)
