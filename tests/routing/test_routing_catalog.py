@@ -1,5 +1,6 @@
 """Names, places and their order."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ from casona.exchange.errors import BadRequest, Forbidden, ModelNotFound, NodeFai
 from casona.exchange.zones import Zone
 from casona.nodes.base import Node, NodeModel
 from casona.policy.zones import strictest, zone_of_host
+from casona.routing import catalog as catalog_module
 from casona.routing import choose
 from casona.routing.catalog import Catalog
 from casona.routing.place import NodeState, Place
@@ -24,6 +26,8 @@ class Listing:
     zone: Zone = Zone.LOCAL
     gone: str = ""
     asked: int = 0
+    holds: asyncio.Event | None = None
+    fault: Exception | None = None
     relays: frozenset[str] = field(default_factory=frozenset)
     relays_whole: frozenset[str] = field(default_factory=frozenset)
 
@@ -32,6 +36,10 @@ class Listing:
 
     async def models(self) -> tuple[NodeModel, ...]:
         self.asked += 1
+        if self.holds:
+            await self.holds.wait()
+        if self.fault:
+            raise self.fault
         if self.gone:
             raise NodeFailed(self.gone)
         return tuple(self.listed)
@@ -118,6 +126,37 @@ async def test_a_broken_model_is_not_listed_and_says_why() -> None:
     assert list(found.entries) == []
     with pytest.raises(ModelNotFound, match="'bad:latest' can't be served: it is cut short"):
         await found.places("bad:latest")
+
+
+async def test_a_node_that_takes_its_time_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog_module, "LIST_S", 0.2)
+    monkeypatch.setattr(catalog_module, "MOMENT_S", 0.02)
+    slow = node("slow", "n")
+    slow.holds = asyncio.Event()
+    found = Catalog([slow, node("fast", "m")], {})  # type: ignore[list-item]
+    assert [entry.name for entry in await found.recent()] == ["m"]
+    await found.refresh()
+    assert found.states[0].trouble == "node 'slow' did not tell its models within 0.2 s"
+    with pytest.raises(ModelNotFound):
+        await found.places("nope")
+    assert slow.asked == 1, "a node that rests is not asked for each unknown name"
+
+
+async def test_a_node_that_surprises_does_not_end_the_looking(caplog: pytest.LogCaptureFixture) -> None:
+    odd = node("odd")
+    odd.fault = KeyError("id")
+    found = await catalog(odd, node("fine", "m"))
+    assert [entry.name for entry in found.entries] == ["m"]
+    assert found.states[0].trouble == "node 'odd' could not be asked; the log says why"
+    assert "KeyError" in caplog.text
+
+
+async def test_a_list_is_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog_module, "LOOK_AGAIN_S", -1.0)
+    listing = node("a", "m")
+    found = await catalog(listing)
+    listing.listed[:] = [NodeModel(name="new", zone=Zone.LOCAL, created=7)]
+    assert [(entry.name, entry.created) for entry in await found.recent()] == [("new", 7)]
 
 
 def place(name: str, *, tier: int = 0, zone: Zone = Zone.LOCAL, busy: int = 0, rests: float = 0) -> Place:

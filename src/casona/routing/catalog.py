@@ -6,6 +6,7 @@ Rebuilt as a whole whenever a node's list changes, so that a look-up is one dict
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from casona.exchange.errors import CasonaError, ModelNotFound, NoNodeReady
@@ -15,17 +16,25 @@ from casona.settings import Model as ModelSettings
 
 LATEST = ":latest"
 LOOK_AGAIN_S = 2.0
+LIST_S = 5.0
+"""A node that takes longer to tell what it has is troubled; models are listed in milliseconds."""
+MOMENT_S = 0.5
+"""What a list may wait for nodes: all that answer at once are in it."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One name of the catalog; `created` is seconds since 1970, 0 when no node says."""
+    """One name of the catalog."""
 
     name: str
     places: tuple[Place, ...]
-    created: int = 0
+
+    @property
+    def created(self) -> int:
+        """Seconds since 1970, 0 when no node says."""
+        return max(place.created for place in self.places)
 
 
 class Catalog:
@@ -58,54 +67,76 @@ class Catalog:
         """The places for a name; asks the nodes anew when it is not known. Raises ModelNotFound."""
         found = self._places.get(model)
         if found is None:
-            if asyncio.get_running_loop().time() - self._looked_at_s > LOOK_AGAIN_S:
-                await self.refresh()
+            if self._is_old():
+                await self.refresh(resting=False)
             found = self._places.get(model) or self._places.get(model + LATEST)
         if found is None:
             raise self._not_found(model)
         return found
 
-    async def refresh(self) -> None:
-        """Ask every node what it has. One look at a time; a caller who leaves doesn't end it."""
+    async def recent(self) -> Sequence[Entry]:
+        """The entries, looked at anew unless that was just done; slow nodes are not waited for."""
+        if self._is_old():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.refresh(resting=False), MOMENT_S)
+        return self.entries
+
+    async def refresh(self, *, resting: bool = True) -> None:
+        """Ask the nodes what they have, `resting` says whether also those that rest after a failure.
+
+        One look at a time; a caller who leaves doesn't end it.
+        """
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._look())
+            self._looking = asyncio.get_running_loop().create_task(self._look(resting))
         await asyncio.shield(self._looking)
 
-    async def _look(self) -> None:
+    def _is_old(self) -> bool:
+        return asyncio.get_running_loop().time() - self._looked_at_s > LOOK_AGAIN_S
+
+    async def _look(self, resting: bool) -> None:
         loop = asyncio.get_running_loop()
-        await asyncio.gather(*(self._ask(state, loop.time()) for state in self.states))
+        asked = [state for state in self.states if resting or state.rests_until_s <= loop.time()]
+        await asyncio.gather(*map(self._ask, asked))
         self._looked_at_s = loop.time()
         self._rebuild()
 
-    async def _ask(self, state: NodeState, now_s: float) -> None:
+    async def _ask(self, state: NodeState) -> None:
+        trouble = ""
         try:
-            state.models = await state.node.models()
+            async with asyncio.timeout(LIST_S):
+                models = await state.node.models()
+        except TimeoutError:
+            trouble = f"node {state.name!r} did not tell its models within {LIST_S:g} s"
         except CasonaError as fault:
-            if state.trouble != str(fault):
-                log.warning("node %s: %s", state.name, fault)
-            state.failed(str(fault), now_s)
-        else:
-            if state.failures:
-                log.info("node %s is back", state.name)
-            state.answered()
+            trouble = str(fault)
+        except Exception:  # one node's surprise must not end the looking at all the others
+            log.exception("node %s could not be asked", state.name)
+            trouble = f"node {state.name!r} could not be asked; the log says why"
+        if trouble:
+            if state.trouble != trouble:
+                log.warning("node %s: %s", state.name, trouble)
+            state.failed(trouble, asyncio.get_running_loop().time())
+            return
+        if state.failures:
+            log.info("node %s is back", state.name)
+        state.answered()
+        if state.models != models:
+            state.models = models
+            self._rebuild()  # the others may take their time
 
     def _rebuild(self) -> None:
         entries: dict[str, list[Place]] = {}
         places: dict[str, tuple[Place, ...]] = {}
-        created: dict[str, int] = {}
         for state in self.states:
             for model in state.models:
                 place = _place(state, model)
                 places[f"{model.name}@{state.name}"] = (place,)
                 if not model.broken:
                     entries.setdefault(model.name, []).append(place)
-                    created[model.name] = max(created.get(model.name, 0), model.created)
         for name, settings in self._names.items():
             entries[name] = self._named(settings, places)
         self._entries = {
-            name: Entry(name=name, places=tuple(found), created=created.get(name, 0))
-            for name, found in entries.items()
-            if found
+            name: Entry(name=name, places=tuple(found)) for name, found in entries.items() if found
         }
         places |= {name: entry.places for name, entry in self._entries.items()}
         self._places = _with_short_names(places)
@@ -149,6 +180,7 @@ def _place(state: NodeState, model: NodeModel) -> Place:
         zone=model.zone,
         abilities=model.abilities,
         context_tokens=model.context_tokens,
+        created=model.created,
         zone_name=model.zone.value.encode(),
     )
 

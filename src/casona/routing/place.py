@@ -39,7 +39,10 @@ class NodeState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """`model` is the node's own name; `tier` 0 is served first, each fallback one later."""
+    """`model` is the node's own name; `tier` 0 is served first, each fallback one later.
+
+    `created` is when the model was made, in seconds since 1970, 0 when the node does not say.
+    """
 
     state: NodeState
     model: str
@@ -47,6 +50,7 @@ class Place:
     tier: int = 0
     abilities: frozenset[Ability] = frozenset()
     context_tokens: int | None = None
+    created: int = 0
     zone_name: bytes = field(default=b"")
 
     @property

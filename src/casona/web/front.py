@@ -11,14 +11,15 @@ from casona.exchange.keys import Key
 from casona.exchange.zones import Zone
 from casona.policy.zones import strictest
 from casona.routing.catalog import Catalog, Entry
-from casona.web.asgi import JSON, Receive, Scope, Send, header, send_whole
+from casona.web.asgi import JSON, Receive, Scope, Send, header, new_request_id, send_whole
 
 Identify = Callable[[Scope], Key]
 Describe = Callable[[], dict[str, Any]]
 
 
 async def send_json(send: Send, value: Any, status: int = 200) -> None:
-    await send_whole(send, status, [(b"content-type", JSON)], msgspec.json.encode(value))
+    headers = [(b"content-type", JSON), (b"x-request-id", new_request_id().encode())]
+    await send_whole(send, status, headers, msgspec.json.encode(value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,7 @@ class ModelRoutes:
 
     async def listed(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = self.identify(scope)
+        await self.catalog.recent()
         data = [_model(entry) for entry in self._allowed(key)]
         await send_json(send, {"object": "list", "data": data, "models": []})  # Codex wants `models`
 
@@ -38,20 +40,18 @@ class ModelRoutes:
         key = self.identify(scope)
         name: str = scope["casona.rest"]
         key.require_model(name)
-        places = await self.catalog.places(name)
-        shown = [entry for entry in self._allowed(key) if entry.places == places]
-        if not shown:
+        entry = Entry(name=name, places=await self.catalog.places(name))
+        if not self._is_near(entry, key):
             raise ModelNotFound(f"the model {name!r} does not exist", param="model")
-        await send_json(send, _model(shown[0]) | {"id": name})
+        await send_json(send, _model(entry))
 
     def _allowed(self, key: Key) -> list[Entry]:
+        entries = self.catalog.entries
+        return [entry for entry in entries if key.allows_model(entry.name) and self._is_near(entry, key)]
+
+    def _is_near(self, entry: Entry, key: Key) -> bool:
         zone = strictest(self.max_zone, key.max_zone)
-        return [
-            entry
-            for entry in self.catalog.entries
-            if key.allows_model(entry.name)
-            and any(place.zone.distance <= zone.distance for place in entry.places)
-        ]
+        return any(place.zone.distance <= zone.distance for place in entry.places)
 
 
 def _model(entry: Entry) -> dict[str, Any]:
@@ -81,5 +81,7 @@ class HealthRoutes:
         if header(scope, b"authorization") or header(scope, b"x-api-key"):
             self.identify(scope)
             return True
+        if header(scope, b"x-forwarded-for") or header(scope, b"forwarded"):
+            return False  # a proxy on this machine speaks for somebody else
         client = scope.get("client")
         return client is None or client[0] in {"127.0.0.1", "::1", ""}
