@@ -30,6 +30,8 @@ from casona.serve import Desk
 from casona.settings import Settings
 from casona.web.asgi import Scope
 
+LOOK_S = 1.0
+
 log = logging.getLogger(__name__)
 
 Ask = Callable[[str], bool]
@@ -125,12 +127,14 @@ async def keep_looking(house: House) -> None:
 
 async def greet_owner(house: House, url: str, greet: Callable[[str], None], advise: Advise) -> None:
     """Say where the house is, with which key, and what its models run on."""
+    looking = asyncio.ensure_future(house.catalog.refresh())
+    await asyncio.wait({looking}, timeout=LOOK_S)  # so that models are there at once; nodes may take longer
     greet(f"Casona {__version__} is ready at {url}")
     if house.new_admin_key:
         greet(f"admin key: {house.new_admin_key}  (shown this once; kept in {house.home.admin_key_path})")
     else:
         greet(f"admin key: in {house.home.admin_key_path}")
-    await house.catalog.refresh()
+    await looking
     if house.engine is not None:
         for line in await house.engine.describe():
             greet(line)

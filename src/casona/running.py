@@ -5,11 +5,10 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import uvicorn
 import uvloop
-from pydantic import SecretStr
 
 from casona.configuration import Configuration, read
 from casona.home import Home
@@ -72,7 +71,7 @@ class Background:
     async def _serve(self) -> None:
         async with at_work(self._house) as app:
             await self._house.catalog.refresh()
-            self._server = server(app, self._house.settings.server)
+            self._server = server(app, self._house.settings.server, before_stop=self._house.pulls.stop)
             self._ready.set()
             await self._server.serve(sockets=[self._listening])
 
@@ -84,7 +83,7 @@ async def serve(house: House, listening: socket.socket, greet: Callable[[str], N
     when there is no model yet.
     """
     async with at_work(house) as app:
-        running_server = server(app, house.settings.server)
+        running_server = server(app, house.settings.server, before_stop=house.pulls.stop)
         greeting = asyncio.create_task(greet_owner(house, url_of(listening), greet, advise))
         await running_server.serve(sockets=[listening])
         greeting.cancel()
@@ -93,9 +92,4 @@ async def serve(house: House, listening: socket.socket, greet: Callable[[str], N
 def configuration(home: Home, environ: Mapping[str, str]) -> Configuration:
     """The settings of a house. Raises ConfigurationError."""
     home.create()
-    found = read(home.path, environ)
-    token = environ.get("HF_TOKEN")
-    if token and found.settings.hubs.huggingface_token is None:
-        hubs = found.settings.hubs.model_copy(update={"huggingface_token": SecretStr(token)})
-        found = replace(found, settings=found.settings.model_copy(update={"hubs": hubs}))
-    return found
+    return read(home.path, environ)

@@ -59,6 +59,7 @@ def opened(home: Home, settings: Settings, what: str) -> Iterator[House]:
     with ExitStack() as stack:
         stack.enter_context(home.lock(what))
         home.models_dir.mkdir(exist_ok=True)
+        home.library_dir.mkdir(mode=0o700, exist_ok=True)
         database = open_database(settings.database, home.path)
         stack.callback(database.close)
         new_admin_key = ensure_admin_key(database, home)
@@ -115,8 +116,16 @@ async def at_work(house: House) -> AsyncIterator[App]:
         stack.push_async_callback(house.library.close)
         stack.push_async_callback(house.pulls.stop)
         for work in (keep_looking(house), house.pulls.sweep()):
-            stack.callback(asyncio.create_task(work).cancel)
+            task = asyncio.create_task(work)
+            task.add_done_callback(_tell_fault)
+            stack.callback(task.cancel)
         yield front_door(house)
+
+
+def _tell_fault(task: "asyncio.Task[None]") -> None:
+    """Nobody awaits the work in the background, so its fault is told here."""
+    if not task.cancelled() and (fault := task.exception()) is not None:
+        log.error("work in the background ended: %s", fault, exc_info=fault)
 
 
 def front_door(house: House) -> FrontDoor:

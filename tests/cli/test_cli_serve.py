@@ -56,7 +56,7 @@ def test_a_server_told_to_stop_leaves_a_closed_house(home: Home, number: signal.
     assert server.returncode == code
     assert [line for line in complaint.splitlines() if line and " INFO " not in line] == []
     left = sorted(path.name for path in home.path.iterdir())
-    assert left == ["admin.key", "casona.db", "lock", "models", "usage.journal"]
+    assert left == ["admin.key", "casona.db", "library", "lock", "models", "usage.journal"]
     assert home.journal_path.read_bytes() == b""
     assert not child.is_running()
 

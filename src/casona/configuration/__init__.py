@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from casona.configuration.check import check, unreachable
 from casona.configuration.document import Malformed, parse
@@ -54,10 +54,19 @@ def read(home: Path, environ: Mapping[str, str]) -> Configuration:
     if problems or not settings:
         raise ConfigurationError(tuple(str(problem) for problem in sorted(problems, key=_order)))
     return Configuration(
-        settings=settings,
+        settings=_with_token(settings, variables),
         warnings=tuple(str(warning) for warning in sorted(unreachable(settings, draft), key=_order)),
         sources=tuple(dict.fromkeys(place.source for place in draft.places.values())),
     )
+
+
+def _with_token(settings: Settings, variables: Mapping[str, str]) -> Settings:
+    """HF_TOKEN, the name every tool of Hugging Face reads, where the settings hold no token."""
+    token = variables.get("HF_TOKEN")
+    if not token or settings.hubs.huggingface_token is not None:
+        return settings
+    hubs = settings.hubs.model_copy(update={"huggingface_token": SecretStr(token)})
+    return settings.model_copy(update={"hubs": hubs})
 
 
 def _validated(

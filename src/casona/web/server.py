@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvicorn
@@ -44,20 +45,31 @@ def url_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host and not host.startswith("[") else f"http://{host}:{port}"
 
 
-def server(app: Any, settings: ServerSettings) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """A server that ends what would outlast its patience before it waits for running answers."""
+
+    def __init__(self, config: uvicorn.Config, before_stop: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._before_stop = before_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._before_stop()
+        await super().shutdown(sockets)
+
+
+def server(app: Any, settings: ServerSettings, *, before_stop: Callable[[], Awaitable[None]]) -> Server:
     """A server for `app`; `await server.serve(sockets=[...])` runs it until a signal or `should_exit`."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http=timed(settings.header_timeout_s, settings.body_timeout_s),
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=int(settings.keep_alive_s),
-            timeout_graceful_shutdown=int(settings.stop_timeout_s),
-        )
+    config = uvicorn.Config(
+        app,
+        http=timed(settings.header_timeout_s, settings.body_timeout_s),
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=int(settings.keep_alive_s),
+        timeout_graceful_shutdown=int(settings.stop_timeout_s),
     )
+    return Server(config, before_stop)
