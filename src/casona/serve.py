@@ -197,7 +197,7 @@ async def _relay_whole(dialect: Dialect, asked: Asked, place: Place, tally: Tall
     finally:
         place.state.in_flight -= 1
     if reply.status != 200:
-        raise failure(place.state.name, reply.status, body, dialect=dialect.name)
+        raise failure(place.state.name, reply.status, body, headers=reply.headers, dialect=dialect.name)
     tally.usage = usage_of(body)
     return body
 
@@ -217,7 +217,7 @@ async def _embed(asked: AskedEmbeddings, place: Place, tally: Tally) -> bytes:
             reply = await node.relay(place.model, openai_embeddings.PATH, asked.relayed(place.model))
             body = await _read(reply)
             if reply.status != 200:
-                raise failure(place.state.name, reply.status, body, dialect=name)
+                raise failure(place.state.name, reply.status, body, headers=reply.headers, dialect=name)
             tally.usage = usage_of(body)
             return body
         if asked.texts is None:
@@ -246,7 +246,7 @@ async def _node_events(request: ChatRequest, place: Place, tally: Tally) -> Asyn
 
 async def _translate_whole(dialect: Dialect, asked: Asked, place: Place, tally: Tally) -> bytes:
     request, warnings = asked.translated(place.model)
-    tally.warnings[:] = warnings
+    tally.warn(warnings)
     whole = dialect.whole(asked, answer_id=tally.answer_id, created=int(time.time()))
     async with aclosing(_node_events(request, place, tally)) as events:
         async for event in events:
@@ -261,7 +261,8 @@ async def _relay_stream(dialect: Dialect, asked: Asked, place: Place, tally: Tal
     try:
         reply = await place.node.relay(place.model, dialect.path, asked.relayed(place.model))
         if reply.status != 200:
-            raise failure(place.state.name, reply.status, await reply.read(), dialect=dialect.name)
+            body = await reply.read()
+            raise failure(place.state.name, reply.status, body, headers=reply.headers, dialect=dialect.name)
         tally.queued_s = reply.queued_s
         async for piece in reply:
             passing = watch.feed(piece)
@@ -285,7 +286,7 @@ async def _relay_stream(dialect: Dialect, asked: Asked, place: Place, tally: Tal
 
 async def _translate_stream(dialect: Dialect, asked: Asked, place: Place, tally: Tally) -> Pieces:
     request, warnings = asked.translated(place.model)
-    tally.warnings[:] = warnings
+    tally.warn(warnings)
     encoder = dialect.stream(asked, answer_id=tally.answer_id, created=int(time.time()))
     async with aclosing(_node_events(request, place, tally)) as events:
         async for event in events:
@@ -349,6 +350,6 @@ def _is_the_callers(fault: NodeFailed) -> bool:
 
 
 def _note_failure(place: Place, fault: NodeFailed) -> None:
-    log.warning("node %s failed with %s: %s", place.state.name, place.model, fault)
+    log.warning("node %s failed with %s: %s", place.state.name, place.model, fault.fact)
     if not isinstance(fault, NodeRefused):
-        place.state.failed(str(fault), asyncio.get_running_loop().time())
+        place.state.failed(fault.fact, asyncio.get_running_loop().time())

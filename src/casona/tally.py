@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -60,6 +60,12 @@ class Tally:
         self.usage = usage
         self.pieces = pieces
         self.complete = complete
+
+    def warn(self, messages: Iterable[str]) -> None:
+        """Note what the dialect had to change, before any node is asked."""
+        self.warnings[:] = messages
+        for message in self.warnings:
+            log.warning("%s: %s", self.call.id, message)
 
     def event(self, event: Event) -> None:
         """Note one neutral event."""

@@ -141,10 +141,16 @@ def test_an_event_without_end_is_a_failure() -> None:
         (b'{"usage":{"prompt_tokens":null}}', Usage()),
         (b'{"usage":null}', None),
         (b"{}", None),
-        (b"[]", None),
-        (b"\xff", None),
         (b'{"usage":{"prompt_tokens":"many"}}', None),
     ],
 )
 def test_usage_of_a_whole_answer(body: bytes, usage: Usage | None) -> None:
     assert usage_of(body) == usage
+
+
+@pytest.mark.parametrize(
+    "body", [b"[]", b"\xff", b"", b"<html>", b'{"usage":', b'{"error":{"message":"no"}}']
+)
+def test_what_is_no_answer_is_a_failure(body: bytes) -> None:
+    with pytest.raises(NodeFailed):
+        usage_of(body)

@@ -5,10 +5,11 @@ import json
 from typing import Any
 
 import pytest
-from tests.scripted_node import CLOSE, RESET, ScriptedNode, as_json, streamed, until
+from tests.scripted_node import CLOSE, RESET, Script, ScriptedNode, as_json, streamed, until, whole
 from tests.serve.conftest import KEY, desk_over
 
 from casona import serve
+from casona.dialects.openai_chat import OpenAIChat
 from casona.exchange.errors import BadRequest, Forbidden, NodeFailed, NodeRefused, NoNodeReady
 from casona.exchange.keys import Key
 from casona.exchange.zones import Zone
@@ -81,10 +82,10 @@ async def test_a_stream_ends_with_usage_when_it_was_asked_for(translate: bool) -
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_node_that_fails_before_content_is_replaced_by_another(translate: bool, stream: bool) -> None:
     # a translated answer is streamed from the node, whoever asked for it whole
-    fine = FINE if stream or translate else as_json(WHOLE)
+    fine, again = (FINE if streams or translate else as_json(WHOLE) for streams in (stream, False))
     async with (
         ScriptedNode(BUSY) as a,
-        ScriptedNode(fine) as b,
+        ScriptedNode(fine, again) as b,
         desk_over(a, b, translate=translate) as bench,
     ):
         answer = await bench.ask(stream=stream)
@@ -352,3 +353,43 @@ async def test_an_error_that_a_node_sends_in_its_stream_is_recorded() -> None:
     async with ScriptedNode(broken) as node, desk_over(node) as bench:
         assert "out of memory" in await bench.stream()
     assert [(row.ended, row.status) for row in bench.rows] == [("error", 502)]
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [[whole(b"<html>It works!</html>")], as_json({"error": {"message": "overloaded"}}), as_json([])],
+    ids=["a page", "an error", "a list"],
+)
+async def test_what_is_no_answer_is_not_passed_on_as_one(nonsense: Script) -> None:
+    async with ScriptedNode(nonsense) as a, ScriptedNode(as_json(WHOLE)) as b, desk_over(a, b) as bench:
+        assert (await bench.ask()).body == json.dumps(WHOLE).encode()
+    async with ScriptedNode(nonsense) as a, desk_over(a) as bench:
+        with pytest.raises(NodeFailed):
+            await bench.ask()
+
+
+@LANES
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_busy_nodes_time_to_come_again_is_passed_on(translate: bool, stream: bool) -> None:
+    busy = [
+        whole(b'{"error":{"message":"slow down"}}', status=b"429 Too Many", headers=b"Retry-After: 7\r\n")
+    ]
+    async with ScriptedNode(busy) as node, desk_over(node, translate=translate) as bench:
+        with pytest.raises(NodeRefused) as refused:
+            await bench.ask(stream=stream)
+    assert (refused.value.status, OpenAIChat().error_headers(refused.value)) == (429, {"retry-after": "7"})
+
+
+@LANES
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_a_node_says_in_its_error_is_told_but_not_logged(
+    translate: bool, stream: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    quoting = as_json({"error": {"message": "can't parse: my secret"}}, status=b"500 Internal Server Error")
+    caplog.set_level("DEBUG")
+    async with ScriptedNode(quoting) as node, desk_over(node, translate=translate) as bench:
+        with pytest.raises(NodeFailed, match="my secret"):
+            await bench.ask(stream=stream)
+        assert bench.desk.catalog.states[0].trouble == "node 'a' answered 500"
+    assert "node 'a' answered 500" in caplog.text
+    assert "secret" not in caplog.text

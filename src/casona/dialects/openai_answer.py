@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from casona.exchange.errors import CasonaError, LimitReached, NoNodeReady
+from casona.exchange.errors import CasonaError, LimitReached, NodeRefused, NoNodeReady
 from casona.exchange.events import (
     ChoiceEnded,
     Event,
@@ -53,6 +53,8 @@ def error_headers(error: CasonaError) -> dict[str, str]:
     headers: dict[str, str] = {}
     if isinstance(error, LimitReached | NoNodeReady):
         headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    elif isinstance(error, NodeRefused) and error.retry_after:
+        headers["retry-after"] = error.retry_after
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return headers

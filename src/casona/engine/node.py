@@ -34,6 +34,10 @@ CALLERS_FAULTS = {
     "too large to process": "input: a text is longer than this model can embed at once",
     "does not support logits": "model: this model embeds texts, it can't chat",
     "Failed to parse messages": "messages: the model's template can't render this conversation",
+    "Failed to parse tools": "tools: the engine takes a list of functions",
+    "Failed to parse tool call arguments": "messages: the arguments of a tool call are not a JSON object",
+    "Unknown reasoning format": "reasoning_format: the engine does not know this one",
+    "Cannot use both json_schema and grammar": "grammar: can't be used beside a JSON schema",
 }
 """What llama.cpp calls its own error (500) and is the caller's to mend; see `design.md`."""
 
@@ -101,7 +105,7 @@ class EngineNode:
             asked = body[:-1] + b',"return_progress":true}' if path == CHAT else body
             reply = await self._child(lease).relay(model, path, asked)
             if reply.status != 200:
-                raise failure(NAME, reply.status, await reply.read())
+                raise failure(NAME, reply.status, await reply.read(), headers=reply.headers)
             return LeasedReply(reply, lease, lease.acquired_s - began_s)
 
         return await self._on_living_child(model, "", begin)

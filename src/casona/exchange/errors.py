@@ -84,20 +84,32 @@ class LimitReached(CasonaError):
 
 
 class NodeFailed(CasonaError):
+    """`said` are the node's own words: the caller reads them, but they may quote a prompt.
+
+    So the log and `/health` get the `fact` alone.
+    """
+
     status = 502
+
+    def __init__(self, fact: str, *, said: str = "", param: str | None = None) -> None:
+        super().__init__(f"{fact}: {said}" if said else fact, param=param)
+        self.fact = fact
 
 
 class NodeRefused(NodeFailed):
     """The node answered with a 4xx that the caller can act on; its words are the message.
 
     `body` is what it sent, in its own `dialect`: a client of that dialect gets it as it is.
+    `retry_after` is its header of that name.
     """
 
     def __init__(self, message: str, *, status: int, param: str | None = None) -> None:
         super().__init__(message, param=param)
+        self.fact = f"refused the request with status {status}"
         self.status = status
         self.body = b""
         self.dialect = ""
+        self.retry_after = ""
 
 
 class NoNodeReady(NodeFailed):

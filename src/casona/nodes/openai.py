@@ -21,6 +21,8 @@ from casona.settings import Timeouts
 PASSED_ON = frozenset({400, 413, 422, 429})
 """Statuses of a node that are the client's to act on; all others are the node's own trouble."""
 
+Headers = Sequence[tuple[bytes, bytes]]
+
 
 class OpenAINode:
     """One OpenAI-compatible server."""
@@ -52,7 +54,7 @@ class OpenAINode:
         reply = await self.pool.post("/chat/completions", body, accept="text/event-stream")
         try:
             if reply.status != 200:
-                raise failure(self.name, reply.status, await reply.read())
+                raise failure(self.name, reply.status, await reply.read(), headers=reply.headers)
             for warning in openai_request.dropped(request, self.row):
                 yield Warned(warning)
             async with aclosing(openai_events.events(sse.data_of(aiter(reply)))) as events:
@@ -84,7 +86,7 @@ class OpenAINode:
     async def _json(self, reply: Response) -> Any:
         body = await reply.read()
         if reply.status != 200:
-            raise failure(self.name, reply.status, body)
+            raise failure(self.name, reply.status, body, headers=reply.headers)
         try:
             return msgspec.json.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
@@ -102,16 +104,19 @@ class OpenAINode:
         )
 
 
-def failure(node: str, status: int, body: bytes, *, dialect: str = "") -> CasonaError:
+def failure(node: str, status: int, body: bytes, *, headers: Headers = (), dialect: str = "") -> CasonaError:
     """A node's error answer as one of ours: its 4xx that a client can act on keep status and words."""
     words, param = _words(body)
     if status in PASSED_ON:
         refused = NodeRefused(words or f"node {node!r} refused the request", status=status, param=param)
         refused.body, refused.dialect = body, dialect
+        refused.retry_after = next(
+            (value.decode("ascii", "ignore") for name, value in headers if name == b"retry-after"), ""
+        )
         return refused
     if status in {401, 403}:
         return NodeFailed(f"node {node!r} refused the key that the settings give for it")
-    return NodeFailed(f"node {node!r} answered {status}: {words or 'no reason given'}")
+    return NodeFailed(f"node {node!r} answered {status}", said=words or "no reason given")
 
 
 def _words(body: bytes) -> tuple[str, str | None]:

@@ -142,7 +142,7 @@ class Reading:
         except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
             raise NodeFailed(f"the node sent an event that can't be read: {fault}") from fault
         if chunk.error is not None:
-            raise NodeFailed(f"the node answered with an error: {error_message(chunk.error)}")
+            raise NodeFailed("the node answered with an error", said=error_message(chunk.error))
         if not self.begun:
             self.begun = True
             self._id = chunk.id or ""

@@ -4,6 +4,8 @@ Only whole events pass on, so that an error of ours never lands inside half of o
 before the first content is held back: until then another node may still be tried.
 """
 
+from typing import Any
+
 import msgspec
 from msgspec import Struct
 
@@ -19,6 +21,7 @@ MARKS = (b'"usage"', b'"finish_reason":"', b'"finish_reason": "', b'"error"', b"
 
 class _Whole(Struct):
     usage: UsageObject | None = None
+    error: Any = None
 
 
 _chunk = msgspec.json.Decoder(Chunk)
@@ -26,12 +29,21 @@ _whole = msgspec.json.Decoder(_Whole)
 
 
 def usage_of(whole: bytes) -> Usage | None:
-    """The usage of an unstreamed answer; None when the node gave none."""
+    """The usage of an unstreamed answer; None when the node gave none.
+
+    Raises NodeFailed for what is no answer: no JSON object, or an error that calls itself a success.
+    """
     try:
-        found = _whole.decode(whole).usage
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    return found.neutral() if found else None
+        found = _whole.decode(whole)
+    except msgspec.ValidationError as fault:
+        if "$.usage" in str(fault):
+            return None
+        raise NodeFailed("the node answered with what is no JSON object") from fault
+    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        raise NodeFailed("the node answered with what is no JSON object") from fault
+    if found.error is not None:
+        raise NodeFailed("the node answered with an error", said=error_message(found.error))
+    return found.usage.neutral() if found.usage else None
 
 
 class StreamWatch:
@@ -98,7 +110,7 @@ class StreamWatch:
     def _begin(self, data: bytes) -> bytes:
         passing = self._sifted(data)
         if self.failed:
-            raise NodeFailed(f"the node answered with an error: {self.failed}")
+            raise NodeFailed("the node answered with an error", said=self.failed)
         if passing:
             self._held.append(passing)
         if not self.started:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from casona.exchange.errors import CasonaError, ModelNotFound, NoNodeReady
+from casona.exchange.errors import CasonaError, ModelNotFound, NodeFailed, NoNodeReady
 from casona.nodes.base import Node, NodeModel
 from casona.routing.place import NodeState, Place
 from casona.settings import Model as ModelSettings
@@ -108,7 +108,7 @@ class Catalog:
         except TimeoutError:
             trouble = f"node {state.name!r} did not tell its models within {LIST_S:g} s"
         except CasonaError as fault:
-            trouble = str(fault)
+            trouble = fault.fact if isinstance(fault, NodeFailed) else str(fault)
         except Exception:  # one node's surprise must not end the looking at all the others
             log.exception("node %s could not be asked", state.name)
             trouble = f"node {state.name!r} could not be asked; the log says why"

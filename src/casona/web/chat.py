@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from casona.dialects.base import Dialect
-from casona.exchange.errors import CasonaError, NodeRefused
+from casona.exchange.errors import CasonaError, NodeFailed, NodeRefused
 from casona.exchange.keys import Key
 from casona.serve import Answer
 from casona.tally import Call
@@ -83,7 +83,7 @@ class ChatDoor:
         else:
             body = self.dialect.error_body(error)
         if error.status >= 500:
-            log.warning("%s: %s", request_id, error)
+            log.warning("%s: %s", request_id, error.fact if isinstance(error, NodeFailed) else error)
         await send_whole(send, error.status, headers, body)
 
 
