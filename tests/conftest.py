@@ -6,6 +6,7 @@ nothing is skipped: a skip is a failure.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator
@@ -27,6 +28,13 @@ def _house_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> Generator[None
             patch.delenv(name)
         patch.setenv("CASONA_HOME", str(tmp_path_factory.mktemp("house-of-nobody")))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_is_heard() -> None:
+    """A shell starts background jobs deaf to Ctrl-C, and what they start inherits that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

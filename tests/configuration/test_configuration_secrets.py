@@ -86,10 +86,10 @@ def test_no_complaint_shows_a_secret(desk):
     assert len(told) == 3
 
 
-def test_the_token_of_hugging_face_may_have_the_name_its_own_tools_read(home: Path) -> None:
-    (home / ".env").write_text("HF_TOKEN=from-dotenv\n")
+def test_the_token_of_hugging_face_may_have_the_name_its_own_tools_read(desk):
+    (desk.home / ".env").write_text("HF_TOKEN=from-dotenv\n")
     tokens = [
-        read(home, environ).settings.hubs.huggingface_token
+        desk.read(environ).settings.hubs.huggingface_token
         for environ in ({}, {"HF_TOKEN": "own"}, {"CASONA_HUBS__HUGGINGFACE_TOKEN": "set"})
     ]
-    assert [token.get_secret_value() if token else "" for token in tokens] == ["from-dotenv", "own", "set"]
+    assert tokens == [SecretStr("from-dotenv"), SecretStr("own"), SecretStr("set")]
