@@ -53,7 +53,7 @@ READERS_OF_THE_ENVIRONMENT = {"cli", "engine/child.py"}
 # What costs the idle server memory, or a command its start, is imported on first need.
 HEAVY = {
     *("alembic", "fastapi", "lancedb", "mako", "numpy", "pyarrow", "pypdfium2", "rich", "snowballstemmer"),
-    *("starlette", "tantivy", "xllamacpp"),
+    *("starlette", "xllamacpp"),
 }
 HEAVY_FOR_A_COMMAND = HEAVY | {
     "asyncio",
