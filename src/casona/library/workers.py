@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 _WATCH_S = 0.1
 _DOCUMENTS_PER_WORKER = 200
 _LARGE_SHARE = 0.25
+_DYING_S = 1.0
 _START_TIMEOUT_S = 60.0
 _PIPE_BYTES = 2**20
 _MAX_FRAME_BYTES = 2**30
@@ -125,7 +126,7 @@ class _Worker:
             await self._watch(answer, job.timeout_s)
             reply = self._decode(answer.result())
         except (asyncio.IncompleteReadError, ConnectionError, msgspec.DecodeError) as error:
-            await self._kill()
+            await self._bury()
             raise Refused(f"it is broken: the parser died of it ({self._cause()})") from error
         except BaseException:
             answer.cancel()
@@ -179,6 +180,12 @@ class _Worker:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         await self._process.wait()
+
+    async def _bury(self) -> None:
+        """End a worker that has most likely died: killing it at once would hide what it died of."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), _DYING_S)
+        await self._kill()
 
     def _cause(self) -> str:
         code = self._process.returncode or 0
