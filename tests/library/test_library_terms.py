@@ -28,7 +28,8 @@ def test_text_becomes_terms(text: str, language: str, expected: list[str]) -> No
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("canción", "CANCIONES"), ("habló", "hablo"), ("árboles", "arbol")]
+    ("one", "other"),
+    [("canción", "CANCIONES"), ("habló", "hablo"), ("árboles", "arbol"), ("hablaría", "hablaria")],
 )
 def test_spanish_is_found_without_accents_and_in_other_forms(one: str, other: str) -> None:
     assert terms(one, "es") == terms(other, "es")

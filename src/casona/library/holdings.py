@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from casona.exchange.errors import OutOfSpace
 from casona.library.collection import Collection, Rows, rows_of
 from casona.library.disk import room
 from casona.library.embedders import BUILTIN, Embedder, Embedders
@@ -71,11 +72,15 @@ class Holdings:
         """The collection if it is open. Any thread may ask."""
         return self._open.get(name)
 
-    def open(self, name: str) -> Collection | None:
-        """The collection with a current index; None when there is none of that name."""
+    def open(self, name: str, *, is_to_change: bool = False) -> Collection | None:
+        """The collection with a current index; None when there is none of that name.
+
+        Without space to make the index current it is good enough for a search, which asks the database again,
+        but not for a change: then OutOfSpace is raised.
+        """
         found = self._open.get(name)
         if found is None and (record := self.documents.collection(name)) is not None:
-            found = self._opened(record)
+            found = self._opened(record, is_to_change=is_to_change)
         return found
 
     def store(self, name: str, arriving: Sequence[Arriving], configured: str) -> list[str | Overtaken]:
@@ -84,7 +89,11 @@ class Holdings:
 
     def remove(self, name: str, document_ids: Sequence[str]) -> None:
         """Remove documents together, and what only they held, from the disk too."""
-        self._again_if_damaged(name, lambda: self._remove(name, document_ids))
+        try:
+            self._again_if_damaged(name, lambda: self._remove(name, document_ids))
+        except OutOfSpace:
+            log.warning("no space left: collection %s gives up its index to make room", name)
+            self._remove_in_a_pinch(name, document_ids)
 
     def distrust(self, collection: Collection) -> None:
         """Its index has failed: build it again when it is next needed."""
@@ -202,7 +211,7 @@ class Holdings:
             collection.index.add(np.concatenate(ids), np.concatenate(vectors), terms)
 
     def _remove(self, name: str, document_ids: Sequence[str]) -> None:
-        if (collection := self.open(name)) is None:
+        if (collection := self.open(name, is_to_change=True)) is None:
             return
         with self._changing(collection):
             change = self.documents.remove(collection.id, document_ids)
@@ -211,6 +220,16 @@ class Holdings:
             collection.index.purge()
         self.documents.wipe()
         self._is_unwiped = False
+
+    def _remove_in_a_pinch(self, name: str, document_ids: Sequence[str]) -> None:
+        """Removing needs room, too, and who removes wants some: the index can be built again."""
+        if (collection := self._open.get(name)) is not None:
+            self._close(collection)
+        if (record := self.documents.collection(name)) is None:
+            return
+        shutil.rmtree(self._index_folder(record.id), ignore_errors=True)
+        self._drop_files(self.documents.remove(record.id, document_ids))
+        self.documents.wipe()
 
     def _let_go(self, collection: Collection, change: Change) -> None:
         """Nothing of what is gone stays in the index, nor its file unless something else needs it."""
@@ -221,6 +240,9 @@ class Holdings:
         else:
             self._close(collection)
             shutil.rmtree(self._index_folder(collection.id), ignore_errors=True)
+        self._drop_files(change)
+
+    def _drop_files(self, change: Change) -> None:
         with self.keeping:
             for digest in {content.hash for content in change.gone}:
                 if not self.documents.is_held(digest):
@@ -239,16 +261,16 @@ class Holdings:
             raise
 
     def _begun(self, name: str, configured: str) -> Collection:
-        found = self.open(name)
+        found = self.open(name, is_to_change=True)
         if found is not None:
             return found
         embedder = self.embedder_of(None, configured)
         record = self.documents.found(
             name, embedder=embedder.name, digest=embedder.digest, dimensions=embedder.dimensions
         )
-        return self._opened(record)
+        return self._opened(record, is_to_change=True)
 
-    def _opened(self, record: CollectionRecord) -> Collection:
+    def _opened(self, record: CollectionRecord, *, is_to_change: bool) -> Collection:
         embedder = self.embedder_of(record, record.embedder)
         if embedder.digest != record.digest:  # another Casona brought another built-in table
             digest, dimensions = embedder.digest, embedder.dimensions
@@ -258,7 +280,16 @@ class Holdings:
             record = replace(record, digest=digest, dimensions=dimensions, generation=generation)
         with room():
             collection = Collection(record, embedder, self._index_folder(record.id))
-            collection.reconcile(self.documents, record.generation)
+        try:
+            with room():
+                collection.reconcile(self.documents, record.generation)
+        except OutOfSpace:
+            if is_to_change:
+                raise
+            log.warning(
+                "collection %s is searched as it is: no space left to look after its index", record.name
+            )
+            return collection  # and tried again at the next search
         self._open[record.name] = collection
         for oldest in list(self._open.values())[:-_MOST_OPEN]:
             self._close(oldest)

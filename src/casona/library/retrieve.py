@@ -63,7 +63,8 @@ class Retriever:
     def retrieve(self, question: str, *, collection: str | None, limit: int) -> list[Hit]:
         """The passages that fit best, best first; over all collections when none is named.
 
-        Looks for the first 20,000 characters of the question. Raises NotFound when there is no such collection.
+        Of a very long question the first 20,000 characters are looked for.
+        Raises NotFound when the collection named is not there.
         """
         question = question[:_LONGEST_QUESTION]
         if collection is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from casona.exchange.errors import CasonaError
+from casona.exchange.errors import CasonaError, OutOfSpace
 from casona.library.holdings import Arriving, Holdings
 from casona.library.store.base import StoreFailed
 
@@ -99,7 +99,9 @@ class Writer:
         try:
             results = self._results(jobs)
         except Exception as fault:
-            if not isinstance(fault, CasonaError):
+            if isinstance(fault, StoreFailed):
+                fault = CasonaError(f"the library's index cannot be written: {fault}")
+            elif not isinstance(fault, CasonaError):
                 log.exception("the library could not be changed")
             results = [fault] * len(jobs)
         for job, result in zip(jobs, results, strict=True):
@@ -129,5 +131,7 @@ class Writer:
         """Chores may fail, on a full disk say: they are tried again after the next change."""
         try:
             chore()
+        except OutOfSpace as fault:
+            log.warning("the library is not tidied now: %s", fault)
         except Exception:
             log.exception("the library could not be tidied")

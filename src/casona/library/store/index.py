@@ -179,8 +179,11 @@ class Index:
     def close(self) -> None:
         """Keep the moments, which take a while to count, unless changes were left half done."""
         if not self._state.dirty and not self._state.has_moments:
-            self._moments.save(self._folder / "moments")
-            self._write(has_moments=True)
+            try:
+                self._moments.save(self._folder / "moments")
+                self._write(has_moments=True)
+            except OSError as fault:
+                log.warning("the moments of index %s are not kept: %s", self._folder.name, fault)
         self._vectors.close()
 
     def _loaded_moments(self) -> Moments:

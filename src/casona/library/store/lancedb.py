@@ -23,6 +23,7 @@ from casona.library.store.base import Ids, Scores, StoreFailed, Vectors
 INDEXED_FROM_ROWS = 10_000
 _TENDED_AFTER_WRITES = 20
 _BATCH_ROWS = 8192
+_FULL = ("no space left", "quota exceeded", "file too large")
 _INDEX_CACHE_BYTES = 512 * 2**20
 _AT_ONCE = datetime.timedelta(milliseconds=1)  # zero, too, but LanceDB warns about that
 _ROWS_PER_PARTITION = 2048
@@ -69,13 +70,15 @@ class LanceVectors:
         """The old table stays on disk until `sweep`, so that a crash leaves one of the two whole."""
         if not self.removed:
             return
+        self._drop_waste()
         name = f"v{int(self.name.removeprefix('v')) + 1}"
         with _told():
             self._connection.drop_table(name, ignore_missing=True)
-            table = self._made(name)
-            for ids, vectors in self.batches():
-                table.add(_rows(ids, vectors, self.dimensions))
-            _index(table)
+            try:
+                table = self._written_anew(name)
+            except BaseException:
+                self._connection.drop_table(name, ignore_missing=True)
+                raise
         with self._guard.alone():
             self.name, self._table, self.removed = name, table, 0
 
@@ -91,10 +94,10 @@ class LanceVectors:
             # While documents stream in, an index of twice the rows each time costs twice the last one in all.
             if unindexed >= max(INDEXED_FROM_ROWS, 0 if idle else self.rows // 2):
                 _index(self._table)
+                self._writes = _TENDED_AFTER_WRITES  # the index before this one is waste
             if self._writes >= _TENDED_AFTER_WRITES:
                 self._table.optimize()
-                with self._guard.alone():
-                    self._table.optimize(cleanup_older_than=_AT_ONCE, delete_unverified=True)
+                self._drop_waste()
                 self._writes = 0
 
     def search(self, vector: Vectors, limit: int) -> tuple[Ids, Scores]:
@@ -137,6 +140,18 @@ class LanceVectors:
         """Wait for searches to end. LanceDB closes its files when the table is forgotten."""
         with self._guard.alone():
             self._table = _Closed()
+
+    def _drop_waste(self) -> None:
+        """Delete old versions, and what a write left behind that failed or was killed."""
+        with self._guard.alone(), _told():
+            self._table.optimize(cleanup_older_than=_AT_ONCE, delete_unverified=True)
+
+    def _written_anew(self, name: str) -> Any:
+        table = self._made(name)
+        for ids, vectors in self.batches():
+            table.add(_rows(ids, vectors, self.dimensions))
+        _index(table)
+        return table
 
     def _query(self, vector: Vectors) -> Any:
         return self._table.search(vector).distance_type("dot").select(["id", "_distance"])
@@ -188,7 +203,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError, OSError, KeyError) as fault:
-        if "no space left" in str(fault).lower() or "quota exceeded" in str(fault).lower():
+        if any(words in str(fault).lower() for words in _FULL):
             raise OutOfSpace("no space left for the library's vectors; free some and try again") from fault
         raise StoreFailed(f"vectors: {fault}") from fault
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from casona.library.store.base import StoreFailed, Vectors
-from casona.library.store.raw import mapped
+from casona.library.store.raw import mapped, write
 
 _NOISE = 1e-9  # what is left of float32 rows that are alike
 
@@ -50,7 +50,7 @@ class Moments:
 
     def save(self, path: Path) -> None:
         count, total, products = self._sums
-        np.concatenate([[count], total, products.ravel()]).tofile(path)
+        write(path, np.concatenate([[count], total, products.ravel()]))
 
     @classmethod
     def load(cls, path: Path, dimensions: int) -> "Moments":

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from casona.library.store.base import Ids, Scores, StoreFailed
-from casona.library.store.raw import mapped
+from casona.library.store.raw import mapped, write
 
 K1 = 1.2
 B = 0.75
@@ -265,7 +265,7 @@ def _merged(segments: Sequence[Segment]) -> Segment:
 def _save(segment: Segment, folder: Path) -> None:
     folder.mkdir(parents=True)
     for column in _COLUMNS:
-        getattr(segment, column).tofile(folder / column)
+        write(folder / column, getattr(segment, column))
 
 
 def _load(folder: Path) -> Segment:
