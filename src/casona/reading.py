@@ -19,7 +19,7 @@ from casona.library.relevance import enough
 from casona.policy.zones import strictest
 from casona.serve import Desk
 from casona.settings import Library as LibrarySettings
-from casona.tally import Call
+from casona.tally import Call, Tally
 
 Mode = Literal["generated", "extracts"]
 Retrieve = Callable[[str, str | None, int], Awaitable[Sequence[Hit]]]
@@ -80,7 +80,10 @@ class ReadingRoom:
         model = "" if question.extracts_only else await self._model(call, question)
         mode: Mode = "generated" if model else "extracts"
         hits = await self.retrieve(question.text, question.collection, question.limit)
-        if not enough(question.text, hits, crosses_languages=self._crosses_languages):
+        answerable = enough(question.text, hits, crosses_languages=self._crosses_languages)
+        if not (answerable and model):  # an answer without a model is an exchange too
+            Tally(call, self.desk.record, model="extracts").settle()
+        if not answerable:
             yield Found(hits=(), model=model, mode=mode)
             async for event in _said(answer.refusal(question.text)):
                 yield event

@@ -54,7 +54,6 @@ class Ingest:
         self._originals = holdings.originals
         self._writer = writer
         self._reader = reader
-        self._recipe = f"{READING}/{settings.passage_chars}/{settings.overlap_chars}"
         self._locks: dict[tuple[str, ...], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._waiting: dict[tuple[str, ...], int] = defaultdict(int)
         self._threads = ThreadPoolExecutor(_PREPARED_AT_ONCE, "library-prepare")
@@ -130,7 +129,7 @@ class Ingest:
         return Outcome(path=arrival.source, outcome=outcome, document=document)
 
     async def _stored(self, arrival: Arrival, told: Told) -> str:
-        content_id = await asyncio.to_thread(self._shared, arrival.collection, arrival.hash)
+        content_id = await asyncio.to_thread(self._shared, arrival.collection, arrival.source, arrival.hash)
         if content_id is not None:
             document = NewDocument(arrival_id=arrival.id, source=arrival.source, content_id=content_id)
             try:
@@ -160,7 +159,7 @@ class Ingest:
             raise Refused("it has too many passages; raise library.passage_chars")
         content = NewContent(
             hash=arrival.hash,
-            recipe=self._recipe,
+            recipe=self._recipe(arrival.source),
             title=parsed.title,
             media_type=parsed.media_type,
             language=parsed.language,
@@ -179,12 +178,20 @@ class Ingest:
     def _known(self, collection: str, source: str, digest: str) -> str | None:
         """The id of the source's document when it holds these bytes, read this way."""
         held = self._documents.content_of(collection, source)
-        same = self._shared(collection, digest)
+        same = self._shared(collection, source, digest)
         return held[0] if held is not None and held[1] == same else None
 
-    def _shared(self, collection: str, digest: str) -> int | None:
+    def _shared(self, collection: str, source: str, digest: str) -> int | None:
         record = self._documents.collection(collection)
-        return None if record is None else self._documents.content(record.id, digest, self._recipe)
+        if record is None:
+            return None
+        return self._documents.content(record.id, digest, self._recipe(source))
+
+    def _recipe(self, source: str) -> str:
+        """What the same bytes may be read as: a name's ending claims a format, and may be wrong."""
+        settings = self._settings
+        claimed = PurePath(source).suffix.lower()
+        return f"{READING}/{settings.passage_chars}/{settings.overlap_chars}/{claimed}"
 
     def _arrive(self, collection: str, source: str, staged: Staged) -> Arrival:
         with self._holdings.keeping:
