@@ -15,8 +15,9 @@ def start(settings: Log) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
-    for chatty in ("uvicorn.access", "uvicorn.error", "asyncio", "alembic"):
+    for chatty in ("uvicorn.access", "asyncio", "alembic"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of each stranger's garbage
 
 
 class TextLines(logging.Formatter):

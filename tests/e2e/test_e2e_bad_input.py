@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +16,11 @@ FINE = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 @pytest.fixture
 def house(open_house: Open) -> Running:
     return open_house(engine={"enabled": False}, server={"max_body_bytes": 100_000})
+
+
+@pytest.fixture
+def engine_house(open_house: Open, tiny_gguf: Path) -> Running:
+    return open_house(models=[tiny_gguf])
 
 
 def send(house: Running, body: bytes, path: str = "/v1/chat/completions", **headers: str) -> tuple[int, Any]:
@@ -94,6 +100,37 @@ def test_what_is_no_json_object_is_refused(house: Running, body: bytes, message:
 def test_a_wrong_field_is_named(house: Running, change: dict[str, Any], message: str, param: str) -> None:
     status, words, named = said(house, change)
     assert (status, words, named) == (404 if change.get("model") == "nope" else 400, message, param)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"tools": [{"type": "hologram"}]}, "tools"),
+        ({"reasoning_format": "loud"}, "reasoning_format"),
+        (
+            {
+                "messages": [
+                    {
+                        "role": "assistant",
+                        "tool_calls": [
+                            {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{secret"}}
+                        ],
+                    },
+                    {"role": "tool", "tool_call_id": "1", "content": "x"},
+                ]
+            },
+            "messages",
+        ),
+    ],
+)
+def test_what_the_engine_calls_its_own_fault_is_the_callers(
+    engine_house: Running, caplog: pytest.LogCaptureFixture, change: dict[str, Any], param: str, stream: bool
+) -> None:
+    status, words, named = said(engine_house, change | {"model": "tiny", "stream": stream, "max_tokens": 1})
+    assert (status, (named or "")[: len(param)]) == (400, param), words
+    assert engine_house.house.catalog.states[0].trouble == ""
+    assert "secret" not in caplog.text
 
 
 def test_a_body_beyond_the_limit_is_refused_and_the_connection_lives_on(house: Running) -> None:

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -152,6 +152,44 @@ def test_a_house_that_closes_cuts_off_what_does_not_end(
     assert begins_with or statuses(told) == [status]
     assert "Exception" not in caplog.text
     assert house.house.catalog.states[0].in_flight == 0
+
+
+class Flood(Silent):
+    """A node whose answer never ends; `sent` counts the pieces that were taken from it."""
+
+    sent = 0
+
+    def _run(self) -> None:
+        line, _ = self._listening.accept()
+        self._lines.append(line)
+        line.recv(65536)
+        piece = b"%x\r\n%b\r\n" % (len(CONTENT) * 1000, CONTENT * 1000)
+        with suppress(OSError):
+            line.sendall(self._begins_with)
+            while True:
+                line.sendall(piece)
+                self.sent += 1
+
+
+def test_a_client_that_does_not_read_holds_the_node_up_and_not_the_closing(open_house: Open) -> None:
+    node = Flood(BEGUN)
+    settings = {"name": "a", "kind": "vllm", "url": f"http://127.0.0.1:{node.port}/v1", "models": ["m"]}
+    house = open_house(engine={"enabled": False}, server={"stop_timeout_s": 1}, nodes=[settings])
+    ask = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}).encode()
+    with line_to(house) as line:
+        line.sendall(request(house, "POST /v1/chat/completions HTTP/1.1", body=ask))
+        until(lambda: node.sent > 0)
+        until(lambda: stands_still(lambda: node.sent))
+        assert node.sent * len(CONTENT) * 1000 < 64 * 2**20
+        house.stop()
+        assert house.house.catalog.states[0].in_flight == 0
+    node.close()
+
+
+def stands_still(count: Callable[[], int]) -> bool:
+    before = count()
+    time.sleep(0.3)
+    return count() == before
 
 
 def until(true: Callable[[], bool]) -> None:

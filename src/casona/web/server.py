@@ -1,5 +1,6 @@
 """uvicorn, set up as the settings say, on a socket that is bound beforehand."""
 
+import asyncio
 import errno
 import socket
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,9 @@ from casona.settings import Server as ServerSettings
 from casona.web.connection import timed
 
 BACKLOG = 2048
+
+LAST_WORDS_S = 2.0
+"""For those that were cut off to tidy up: stop the node's work, settle their usage, tell their client."""
 
 
 class PortBusy(CasonaError):
@@ -55,6 +59,10 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._before_stop()
         await super().shutdown(sockets)
+        if self.server_state.tasks:  # cancelled by now
+            await asyncio.wait(set(self.server_state.tasks), timeout=LAST_WORDS_S)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()  # a client that does not read would hold the loop open for ever
 
 
 def server(app: Any, settings: ServerSettings, *, before_stop: Callable[[], Awaitable[None]]) -> Server:
