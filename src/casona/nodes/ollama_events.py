@@ -98,7 +98,7 @@ class Reading:
         except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
             raise NodeFailed(f"the node sent a line that can't be read: {fault}") from fault
         if line.error is not None:
-            raise NodeFailed(f"the node answered with an error: {error_message(line.error)}")
+            raise NodeFailed("the node answered with an error", said=error_message(line.error))
         if not self._begun:
             self._begun = True
             yield Started(model=line.model or "")
