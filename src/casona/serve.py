@@ -32,7 +32,7 @@ from casona.policy.zones import strictest
 from casona.routing import choose
 from casona.routing.catalog import Catalog
 from casona.routing.place import Place
-from casona.tally import Call, Record, Tally
+from casona.tally import CHARACTERS_PER_TOKEN, Call, Record, Tally
 
 COMMIT_S = 10.0
 """After this long without content a streamed answer begins with a ping, and one follows as often."""
@@ -75,7 +75,7 @@ class Desk:
         tally = Tally(call, self.record)
         try:
             asked = dialect.read(call.raw)
-            tally.model = asked.model
+            tally.model, tally.prompt_characters = asked.model, asked.prompt_characters
             places = await self.admit(call, asked.model, "chat")
             _check_links(asked, places)
             if asked.stream:
@@ -199,6 +199,8 @@ async def _relay_whole(dialect: Dialect, asked: Asked, place: Place, tally: Tall
     if reply.status != 200:
         raise failure(place.state.name, reply.status, body, headers=reply.headers, dialect=dialect.name)
     tally.usage = usage_of(body)
+    if tally.usage is None:
+        tally.pieces = max(1, len(body) // CHARACTERS_PER_TOKEN)
     return body
 
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from casona.exchange.errors import CasonaError
@@ -17,6 +17,12 @@ Ended = Literal["done", "error", "hang_up", "refused"]
 Record = Callable[[UsageRow], None]
 
 NOTHING = Usage()
+CHARACTERS_PER_TOKEN = 4  # of English; other languages have fewer, so this counts them low
+
+
+def _unknown() -> int:
+    return 0
+
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +40,8 @@ class Call:
 
 @dataclass(slots=True)
 class Tally:
-    """`pieces` counts what was delivered: the estimate when the node's own count never comes."""
+    """`pieces` counts what was delivered: the estimate when the node's own count never comes;
+    `prompt_characters` is asked only then."""
 
     call: Call
     record: Record
@@ -43,6 +50,7 @@ class Tally:
     usage: Usage | None = None
     pieces: int = 0
     prompt_tokens: int = 0
+    prompt_characters: Callable[[], int] = _unknown
     first_s: float = 0.0
     queued_s: float = 0.0
     status: int = 200
@@ -86,7 +94,7 @@ class Tally:
         """What is known when the node's own count never came: each piece is a token or so."""
         if not self.pieces and not self.prompt_tokens:
             return NOTHING
-        return Usage(prompt_tokens=self.prompt_tokens, completion_tokens=self.pieces, counted="estimate")
+        return Usage(completion_tokens=self.pieces, counted="estimate")
 
     def stopped(self, fault: BaseException) -> None:
         """Note why it ended early; whoever leaves after the last word has left a finished exchange."""
@@ -107,6 +115,9 @@ class Tally:
         usage = self.usage
         if usage is None:
             usage = self._estimate()
+        if usage.counted == "estimate" and not usage.prompt_tokens:
+            prompt_tokens = self.prompt_tokens or self.prompt_characters() // CHARACTERS_PER_TOKEN
+            usage = replace(usage, prompt_tokens=prompt_tokens)
         self.record(
             UsageRow(
                 request_id=call.id,

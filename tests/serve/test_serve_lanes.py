@@ -393,3 +393,20 @@ async def test_what_a_node_says_in_its_error_is_told_but_not_logged(
         assert bench.desk.catalog.states[0].trouble == "node 'a' answered 500"
     assert "node 'a' answered 500" in caplog.text
     assert "secret" not in caplog.text
+
+
+@LANES
+async def test_where_a_node_counts_nothing_the_records_estimate_and_say_so(translate: bool) -> None:
+    uncounted = {name: value for name, value in WHOLE.items() if name != "usage"}
+    whole_answer = streamed([GREETING, HELLO, STOP, DONE]) if translate else as_json(uncounted)
+    async with (
+        ScriptedNode(whole_answer, streamed([GREETING, HELLO, STOP, DONE])) as node,
+        desk_over(node, translate=translate) as bench,
+    ):
+        question = [{"role": "user", "content": [{"type": "text", "text": "twelve signs"}]}]
+        await bench.ask(messages=question)
+        await bench.stream(messages=question)
+    whole, stream = bench.rows
+    assert {row.counted for row in bench.rows} == {"estimate"}
+    assert stream.prompt_tokens == 3
+    assert (stream.completion_tokens, whole.completion_tokens > 0) == (2 if not translate else 1, True)

@@ -22,6 +22,9 @@ class Asked(Protocol):
     def link(self) -> str:
         """The field with an address that a node would fetch, or ""."""
 
+    def prompt_characters(self) -> int:
+        """How much text the prompt has, for an estimate of its tokens."""
+
     def relayed(self, model: str) -> bytes:
         """The body for a node of the same dialect, which calls the model `model`."""
 

@@ -64,6 +64,12 @@ class Asked:
                         return f"messages[{at}].content[{place}].{name}"
         return ""
 
+    def prompt_characters(self) -> int:
+        texts = (message.content or "" for message in self.gist.messages)
+        return sum(
+            len(text) if isinstance(text, str) else sum(len(part.text) for part in text) for text in texts
+        )
+
     def relayed(self, model: str) -> bytes:
         """The body for a node of the same dialect: its own name for the model, usage always asked for."""
         changed = self.fields | {"model": msgspec.Raw(msgspec.json.encode(model))}
