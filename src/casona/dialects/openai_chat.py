@@ -67,7 +67,8 @@ class Asked:
     def prompt_characters(self) -> int:
         texts = (message.content or "" for message in self.gist.messages)
         return sum(
-            len(text) if isinstance(text, str) else sum(len(part.text) for part in text) for text in texts
+            len(text) if isinstance(text, str) else sum(len(part.text or "") for part in text)
+            for text in texts
         )
 
     def relayed(self, model: str) -> bytes:

@@ -30,7 +30,7 @@ class LoosePart(Struct):
     """`…_url` is an object with a `url`, or the URL itself: servers take both."""
 
     type: str
-    text: str = ""
+    text: str | None = None
     image_url: Any = None
     audio_url: Any = None
     video_url: Any = None
