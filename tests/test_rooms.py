@@ -25,7 +25,8 @@ ROOMS: dict[str, set[str]] = {
     "records": {"exchange", "settings", "home"},
     "library": {"exchange", "settings", "logs", "home", "records"},
     "tally": {"exchange", "policy", "routing", "records"},
-    "serve": {"exchange", "dialects", "policy", "routing", "nodes", "tally"},
+    "lanes": {"exchange", "dialects", "nodes", "routing", "tally"},
+    "serve": {"exchange", "dialects", "policy", "routing", "nodes", "tally", "lanes"},
     "reading": {"exchange", "settings", "policy", "library", "tally", "serve"},
     "embedding": {"exchange", "policy", "library", "nodes", "routing", "tally", "serve"},
     "web": {

@@ -18,21 +18,20 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from casona import lanes
 from casona.dialects import openai_embeddings
 from casona.dialects.base import Asked, Dialect
-from casona.dialects.openai_embeddings import AskedEmbeddings
 from casona.exchange.errors import BadRequest, CasonaError, NodeFailed, NodeRefused
-from casona.exchange.events import Event, Started, Usage
+from casona.exchange.events import Event
 from casona.exchange.request import ChatRequest
 from casona.exchange.zones import Zone
-from casona.nodes.base import Ability, Reply
-from casona.nodes.openai import failure
-from casona.nodes.openai_relay import StreamWatch, usage_of
+from casona.lanes import Pieces
+from casona.nodes.base import Ability
 from casona.policy.zones import strictest
 from casona.routing import choose
 from casona.routing.catalog import Catalog
 from casona.routing.place import Place
-from casona.tally import CHARACTERS_PER_TOKEN, Call, Record, Tally
+from casona.tally import Call, Record, Tally
 
 COMMIT_S = 10.0
 """After this long without content a streamed answer begins with a ping, and one follows as often."""
@@ -40,7 +39,6 @@ COMMIT_S = 10.0
 TOO_MANY_REQUESTS = 429
 
 T = TypeVar("T")
-Pieces = AsyncGenerator[bytes, None]
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +91,7 @@ class Desk:
             asked = openai_embeddings.read(call.raw)
             tally.model = asked.model
             places = await self.admit(call, asked.model, "embed")
-            body = await self._first(places, tally, lambda place: _embed(asked, place, tally))
+            body = await self._first(places, tally, lambda place: lanes.embed(asked, place, tally))
         except BaseException as fault:
             tally.stopped(fault)
             raise
@@ -106,7 +104,7 @@ class Desk:
         tally = Tally(call, self.record, model=request.model)
 
         async def run(place: Place) -> tuple[Event, AsyncGenerator[Event, None]]:
-            stream = _node_events(replace(request, model=place.model), place, tally)
+            stream = lanes.node_events(replace(request, model=place.model), place, tally)
             return await anext(stream), stream
 
         try:
@@ -157,7 +155,7 @@ class Desk:
     async def _whole(self, dialect: Dialect, asked: Asked, places: Sequence[Place], tally: Tally) -> Answer:
         async def run(place: Place) -> bytes:
             relayed = dialect.name in place.node.relays_whole
-            lane = _relay_whole if relayed else _translate_whole
+            lane = lanes.relay_whole if relayed else lanes.translate_whole
             return await lane(dialect, asked, place, tally)
 
         body = await self._first(places, tally, run)
@@ -169,7 +167,7 @@ class Desk:
     async def _stream(self, dialect: Dialect, asked: Asked, places: Sequence[Place], tally: Tally) -> Answer:
         async def run(place: Place) -> Begun:
             relayed = dialect.name in place.node.relays
-            lane = _relay_stream if relayed else _translate_stream
+            lane = lanes.relay_stream if relayed else lanes.translate_stream
             stream = lane(dialect, asked, place, tally)
             return Begun(await anext(stream), stream)
 
@@ -184,116 +182,6 @@ class Desk:
         pieces = _pour(dialect, opening, tally)
         await anext(pieces)
         return Answer(dialect.stream_type, pieces, tally)
-
-
-# --- the two lanes
-
-
-async def _relay_whole(dialect: Dialect, asked: Asked, place: Place, tally: Tally) -> bytes:
-    place.state.in_flight += 1
-    try:
-        reply = await place.node.relay(place.model, dialect.path, asked.relayed(place.model))
-        body = await _read(reply)
-    finally:
-        place.state.in_flight -= 1
-    if reply.status != 200:
-        raise failure(place.state.name, reply.status, body, headers=reply.headers, dialect=dialect.name)
-    tally.usage = usage_of(body)
-    if tally.usage is None:
-        tally.pieces = max(1, len(body) // CHARACTERS_PER_TOKEN)
-    return body
-
-
-async def _read(reply: Reply) -> bytes:
-    try:
-        return await reply.read()
-    finally:
-        reply.close()
-
-
-async def _embed(asked: AskedEmbeddings, place: Place, tally: Tally) -> bytes:
-    node, name = place.node, openai_embeddings.NAME
-    place.state.in_flight += 1
-    try:
-        if name in node.relays_whole:
-            reply = await node.relay(place.model, openai_embeddings.PATH, asked.relayed(place.model))
-            body = await _read(reply)
-            if reply.status != 200:
-                raise failure(place.state.name, reply.status, body, headers=reply.headers, dialect=name)
-            tally.usage = usage_of(body)
-            return body
-        if asked.texts is None:
-            raise BadRequest(
-                f"input: node {place.state.name!r} takes texts, not tokens; send the texts", param="input"
-            )
-        found = await node.embed(place.model, asked.texts)
-        tally.usage = Usage(prompt_tokens=found.prompt_tokens)
-        return asked.answer(found.vectors, prompt_tokens=found.prompt_tokens)
-    finally:
-        place.state.in_flight -= 1
-
-
-async def _node_events(request: ChatRequest, place: Place, tally: Tally) -> AsyncGenerator[Event, None]:
-    """A node's events from the first content on, noted as they pass."""
-    place.state.in_flight += 1
-    try:
-        async with aclosing(place.node.chat(request)) as events:
-            async for event in events:
-                tally.event(event)
-                if not isinstance(event, Started):
-                    yield event
-    finally:
-        place.state.in_flight -= 1
-
-
-async def _translate_whole(dialect: Dialect, asked: Asked, place: Place, tally: Tally) -> bytes:
-    request, warnings = asked.translated(place.model)
-    tally.warn(warnings)
-    whole = dialect.whole(asked, answer_id=tally.answer_id, created=int(time.time()))
-    async with aclosing(_node_events(request, place, tally)) as events:
-        async for event in events:
-            whole.event(event)
-    return whole.encode()
-
-
-async def _relay_stream(dialect: Dialect, asked: Asked, place: Place, tally: Tally) -> Pieces:
-    watch = StreamWatch(wants_usage=asked.wants_usage)
-    reply: Reply | None = None
-    place.state.in_flight += 1
-    try:
-        reply = await place.node.relay(place.model, dialect.path, asked.relayed(place.model))
-        if reply.status != 200:
-            body = await reply.read()
-            raise failure(place.state.name, reply.status, body, headers=reply.headers, dialect=dialect.name)
-        tally.queued_s = reply.queued_s
-        async for piece in reply:
-            passing = watch.feed(piece)
-            tally.prompt_tokens = watch.prompt_tokens
-            if passing:
-                if watch.failed:  # the node's own words pass; the records must know as well
-                    tally.stopped(NodeFailed(watch.failed))
-                tally.watched(watch.usage, pieces=watch.deltas, complete=watch.done or bool(watch.failed))
-                yield passing
-        owed = watch.close()
-        if watch.failed:
-            tally.stopped(NodeFailed(watch.failed))
-        tally.watched(watch.usage, pieces=watch.deltas, complete=True)
-        if owed:
-            yield owed
-    finally:
-        place.state.in_flight -= 1
-        if reply is not None:
-            reply.close()
-
-
-async def _translate_stream(dialect: Dialect, asked: Asked, place: Place, tally: Tally) -> Pieces:
-    request, warnings = asked.translated(place.model)
-    tally.warn(warnings)
-    encoder = dialect.stream(asked, answer_id=tally.answer_id, created=int(time.time()))
-    async with aclosing(_node_events(request, place, tally)) as events:
-        async for event in events:
-            for piece in encoder.event(event):
-                yield piece
 
 
 async def _pour(dialect: Dialect, opening: "asyncio.Future[Begun]", tally: Tally) -> Pieces:

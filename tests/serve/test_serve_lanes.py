@@ -8,7 +8,7 @@ import pytest
 from tests.scripted_node import CLOSE, RESET, Script, ScriptedNode, as_json, streamed, until, whole
 from tests.serve.conftest import KEY, desk_over
 
-from casona import serve
+from casona import lanes, serve
 from casona.dialects.openai_chat import OpenAIChat
 from casona.exchange.errors import BadRequest, Forbidden, NodeFailed, NodeRefused, NoNodeReady
 from casona.exchange.keys import Key
@@ -312,7 +312,7 @@ async def test_a_fault_of_our_own_in_a_stream_is_recorded_as_one(monkeypatch: py
         answer = await bench.ask(stream=True)
         assert not isinstance(answer.body, bytes)
         assert [await anext(answer.body)] == [GREETING + HELLO]
-        monkeypatch.setattr(serve.StreamWatch, "feed", lambda *_: 1 / 0)
+        monkeypatch.setattr(lanes.StreamWatch, "feed", lambda *_: 1 / 0)
         hold.set()
         with pytest.raises(ZeroDivisionError):
             await anext(answer.body)
