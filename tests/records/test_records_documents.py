@@ -88,8 +88,8 @@ def test_passages_are_read_by_code_points(library: Documents) -> None:
     document, content_id = stored(library, "a.txt")
     found = library.passages([*passage_ids(content_id, 2), 12345])
     first, second = (found[id_] for id_ in passage_ids(content_id, 2))
-    assert (library.text(first), first.heading) == ("Año nuevo 🎉", ("Uno", "Dos"))
-    assert (library.text(second), second.heading) == ("🎉 vida nueva", ())
+    assert library.texts([first, second]) == ["Año nuevo 🎉", "🎉 vida nueva"]
+    assert (first.heading, second.heading) == (("Uno", "Dos"), ())
     assert first.document_id == document
     whole = PageText(document_id=document, number=1, pages=1, text="Año nuevo 🎉 vida nueva")
     assert library.page(document, 1) == whole
@@ -106,12 +106,14 @@ def test_nothing_is_stored_when_one_of_several_fails(library: Documents, databas
 
 def test_an_update_takes_what_it_replaces_and_keeps_the_id(library: Documents) -> None:
     first, old = stored(library, "a.txt")
+    before = library.passages([old << 20])[old << 20]
     again = NewDocument(arrival_id=None, source="a.txt", content_id=77, content=content("otro", "cd" * 32))
     change = library.store(begun(library), [again])
     assert change.document_ids == (first,)
     assert [(gone.id, gone.passages, gone.hash) for gone in change.gone] == [(old, 2, HASH)]
     assert library.passages(list(passage_ids(old, 2))) == {}
     assert library.page(first, 1).text == "otro"
+    assert library.texts([before]) == [None]
     assert (library.is_held(HASH), library.hashes()) == (False, {"cd" * 32})
 
 

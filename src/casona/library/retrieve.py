@@ -77,14 +77,9 @@ class Retriever:
         return self._hits(ranked(found)[:limit])
 
     def _hits(self, best: Sequence[tuple[float, PassageRecord]]) -> list[Hit]:
-        hits: list[Hit] = []
-        for score, passage in best:
-            try:
-                text = self._documents.text(passage)
-            except NotFound:
-                continue  # removed a moment ago
-            hits.append(_hit(passage, text, score))
-        return hits
+        texts = self._documents.texts([passage for _, passage in best])
+        found = zip(best, texts, strict=True)
+        return [_hit(passage, text, score) for (score, passage), text in found if text is not None]
 
     def _found(self, name: str, question: str) -> Found | None:
         for last in (False, True):

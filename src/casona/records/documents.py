@@ -30,6 +30,7 @@ from casona.records.library_rows import (
     next_generation,
     passage_record,
     passage_rows,
+    passage_text,
     runs,
     store_document,
 )
@@ -220,16 +221,10 @@ class Documents:
                     found[row.id] = passage_record(row)  # the oldest document comes last, and stays
         return found
 
-    def text(self, passage: PassageRecord) -> str:
-        """The page's text from start to end. Raises NotFound when the document has just gone."""
-        query = select(func.substr(pages.c.text, passage.start + 1, passage.end - passage.start)).where(
-            pages.c.content_id == passage.content_id, pages.c.number == passage.page
-        )
+    def texts(self, found: Sequence[PassageRecord]) -> list[str | None]:
+        """Each passage's text on its page; None when its document has just gone."""
         with self._database.read() as connection:
-            text = connection.execute(query).scalar()
-        if text is None:
-            raise NotFound(f"document {passage.document_id!r} is gone")
-        return str(text)
+            return [connection.execute(passage_text(passage)).scalar() for passage in found]
 
     def held(self, collection_id: int) -> list[tuple[int, int]]:
         """(content id, number of passages) of a collection, by id."""

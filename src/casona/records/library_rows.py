@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
 
 from casona.records.library import (
     CollectionRecord,
@@ -155,3 +155,10 @@ def passage_rows() -> Select[Any]:
 def passage_record(row: Row[Any]) -> PassageRecord:
     fields = {name: getattr(row, name) for name in PassageRecord.__slots__}
     return PassageRecord(**fields | {"heading": tuple(json.loads(row.heading))})
+
+
+def passage_text(passage: PassageRecord) -> Select[Any]:
+    """Its part of the page alone: a text file is one page, however long."""
+    text = func.substr(pages.c.text, passage.start + 1, passage.end - passage.start)
+    here = (pages.c.content_id == passage.content_id, pages.c.number == passage.page)
+    return select(text).where(*here)

@@ -9,7 +9,6 @@ reconciled id by id (`ingest.py`).
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +25,6 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 LEG_LIMIT = 50
 """Passages taken from each leg before the union is scored exactly in both."""
-
-
-_POOL = ThreadPoolExecutor(4, "library-search")
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -153,17 +149,17 @@ class Index:
             ranking = self._terms.rank(keys)
             ids = ranking.best(LEG_LIMIT)
             return Candidates(ids=ids, bm25=ranking.of(ids), cosines=np.full(len(ids), np.nan), floor=0.0)
-        searching = _POOL.submit(self._vectors.search, vector, LEG_LIMIT)
         ranking = self._terms.rank(keys)
         lexical = ranking.best(LEG_LIMIT)
-        cosines = self._vectors.score(vector, lexical)  # while the nearest are looked for
-        near, near_cosines = searching.result()
-        ids, places = np.unique(np.concatenate([lexical, near]), return_index=True)
+        near, near_cosines = self._vectors.search(vector, LEG_LIMIT)
+        lexical = np.setdiff1d(lexical, near)
+        cosines = self._vectors.score(vector, lexical)
+        ids = np.concatenate([lexical, near])
         mean, deviation = self._moments.of(vector)
         return Candidates(
             ids=ids,
             bm25=ranking.of(ids),
-            cosines=np.concatenate([cosines, near_cosines])[places],
+            cosines=np.concatenate([cosines, near_cosines]),
             floor=mean - 3 * deviation,
         )
 

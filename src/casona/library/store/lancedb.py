@@ -13,9 +13,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from casona.exchange.errors import OutOfSpace
 from casona.library.store.base import Ids, Scores, StoreFailed, Vectors
@@ -27,7 +28,7 @@ _FULL = ("no space left", "quota exceeded", "file too large")
 _INDEX_CACHE_BYTES = 512 * 2**20
 _AT_ONCE = datetime.timedelta(milliseconds=1)  # zero, too, but LanceDB warns about that
 _ROWS_PER_PARTITION = 2048
-_LEAST_PROBES = 20
+_LEAST_PROBES = 12
 _PROBED_SHARE = 8  # one partition in eight, where there are many
 
 
@@ -41,6 +42,7 @@ class LanceVectors:
         self._folder = folder
         self._guard = _Guard()
         self._writes = 0
+        self._order: _Order | None = None
         with _told():
             self._connection = _connect(folder)
             here = name in self._connection.list_tables().tables
@@ -55,7 +57,7 @@ class LanceVectors:
         with _told():
             self._table.add(_rows(ids, vectors, self.dimensions))
         self.rows += len(ids)
-        self._writes += 1
+        self._written()
 
     def remove(self, ids: Ids) -> None:
         with _told():
@@ -64,7 +66,7 @@ class LanceVectors:
             left = int(self._table.count_rows())
         self.removed += self.rows - left
         self.rows = left
-        self._writes += 1
+        self._written()
 
     def purge(self) -> None:
         """The old table stays on disk until `sweep`, so that a crash leaves one of the two whole."""
@@ -80,7 +82,7 @@ class LanceVectors:
                 self._connection.drop_table(name, ignore_missing=True)
                 raise
         with self._guard.alone():
-            self.name, self._table, self.removed = name, table, 0
+            self.name, self._table, self.removed, self._order = name, table, 0, None
 
     def sweep(self) -> None:
         with self._guard.alone(), _told():
@@ -108,15 +110,11 @@ class LanceVectors:
 
     def score(self, vector: Vectors, ids: Ids) -> Scores:
         scores = np.full(len(ids), np.nan, np.float32)
-        if not len(ids):
-            return scores
         with self._guard.shared(), _told():
-            # Scanned, not looked up in the index: a filter alone does not make LanceDB exact.
-            query = self._query(vector).where(_among(ids), prefilter=True).bypass_vector_index()
-            rows = query.limit(len(ids)).to_arrow()
+            found, vectors = self._rows_at(ids)
         places = {int(name): place for place, name in enumerate(ids)}
-        for name, distance in zip(rows["id"].to_pylist(), rows["_distance"].to_pylist(), strict=True):
-            scores[places[name]] = 1 - distance
+        for name, score in zip(found.tolist(), (vectors @ vector).tolist(), strict=True):
+            scores[places[name]] = score
         return scores
 
     def ids(self) -> Ids:
@@ -127,8 +125,7 @@ class LanceVectors:
     def batches(self) -> Iterator[tuple[Ids, Vectors]]:
         with self._guard.shared(), _told():
             for batch in self._table.search().select(["id", "vector"]).to_batches(_BATCH_ROWS):
-                flat = batch["vector"].flatten().to_numpy(zero_copy_only=False)
-                yield batch["id"].to_numpy(), flat.reshape(-1, self.dimensions)
+                yield _numbers(batch, self.dimensions)
 
     def status(self) -> dict[str, int]:
         with self._guard.shared(), _told():
@@ -145,6 +142,11 @@ class LanceVectors:
         """Delete old versions, and what a write left behind that failed or was killed."""
         with self._guard.alone(), _told():
             self._table.optimize(cleanup_older_than=_AT_ONCE, delete_unverified=True)
+        self._order = None
+
+    def _written(self) -> None:
+        self._writes += 1
+        self._order = None
 
     def _written_anew(self, name: str) -> Any:
         table = self._made(name)
@@ -152,6 +154,30 @@ class LanceVectors:
             table.add(_rows(ids, vectors, self.dimensions))
         _index(table)
         return table
+
+    def _rows_at(self, ids: Ids) -> tuple[Ids, Vectors]:
+        """Those of these rows that are there, in any order.
+
+        By their places in the table, which takes half the time of a filter. Places change with writes, so it
+        is seen to that what was found is what was meant.
+        """
+        order = self._order or self._placed()
+        at = np.minimum(np.searchsorted(order.ids, ids), max(len(order.ids) - 1, 0))
+        here = at[order.ids[at] == ids] if len(order.ids) else at[:0]
+        if not len(here):
+            return np.empty(0, np.int64), np.empty((0, self.dimensions), np.float32)
+        rows = (
+            self._table.take_offsets(np.sort(order.places[here]).tolist()).select(["id", "vector"]).to_arrow()
+        )
+        if not np.array_equal(np.sort(rows["id"].to_numpy()), np.sort(order.ids[here])):
+            rows = self._table.search().where(_among(ids)).limit(len(ids)).select(["id", "vector"]).to_arrow()
+        return _numbers(rows, self.dimensions)
+
+    def _placed(self) -> "_Order":
+        found = self._table.search().select(["id"]).to_arrow()["id"].to_numpy()
+        places = np.argsort(found)
+        self._order = _Order(found[places], places)
+        return self._order
 
     def _query(self, vector: Vectors) -> Any:
         return self._table.search(vector).distance_type("dot").select(["id", "_distance"])
@@ -163,6 +189,13 @@ class LanceVectors:
         return self._connection.create_table(
             name, schema=pa.schema([pa.field("id", pa.int64()), pa.field("vector", vector)])
         )
+
+
+class _Order(NamedTuple):
+    """Where each row is in its table; `ids` ascend."""
+
+    ids: Ids
+    places: npt.NDArray[np.intp]
 
 
 class _Closed:
@@ -223,6 +256,13 @@ def _rows(ids: Ids, vectors: Vectors, dimensions: int) -> Any:
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
     columns = [pa.array(ids, pa.int64()), pa.FixedSizeListArray.from_arrays(flat, dimensions)]
     return pa.table(columns, names=["id", "vector"])
+
+
+def _numbers(rows: Any, dimensions: int) -> tuple[Ids, Vectors]:
+    """The ids and vectors of a table or batch of Arrow's."""
+    column = rows["vector"]
+    whole = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+    return rows["id"].to_numpy(), np.asarray(whole.flatten(), np.float32).reshape(-1, dimensions)
 
 
 def _among(ids: Ids) -> str:
