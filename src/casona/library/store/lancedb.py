@@ -3,9 +3,9 @@
 LanceDB appends: a removed row stays on disk until its file is written again, and `optimize` leaves files with
 few removed rows as they are. So `purge` writes the table anew beside the old one.
 
-Measured at 100,000 x 256 on two cores, real text, first 50: without an index 55 ms; IVF_FLAT 5 ms, built in
-1.6 s, finds .98 of them; IVF_HNSW_SQ 5 ms, built in 24 s, .87. Scoring 100 given rows takes 5 ms with an
-index on `id`, 31 ms without. docs/decisions/014-which-vector-index.md has the table.
+Measured at 100,000 x 256 on two cores, real text, first 50: without an index 55 ms; IVF_FLAT 4 ms, built in
+1.6 s, finds .94 of them; IVF_HNSW_SQ 5 ms, built in 24 s, .87. Scoring 50 given rows takes 2.6 ms by their
+places, 5.7 ms by a filter. docs/decisions/014-which-vector-index.md has the table.
 """
 
 import datetime
