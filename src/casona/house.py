@@ -23,6 +23,7 @@ from casona.library.client import LibraryClient
 from casona.nodes.discovery import discover
 from casona.policy.keys import Keyring
 from casona.records.database import Database
+from casona.records.documents import Documents
 from casona.records.keys import KeyBook
 from casona.records.usage import Ledger
 from casona.routing.catalog import Catalog, Entry
@@ -103,6 +104,12 @@ async def load(house: House, name: str) -> None:
     async with aclosing(place.node.chat(asked)) as events:
         async for _ in events:
             pass
+
+
+async def go_on_with_documents(house: House) -> None:
+    """Wake the library when files were under way as the last process ended."""
+    if await asyncio.to_thread(Documents(house.database).arrivals):
+        await house.library.wake()
 
 
 async def close_nodes(catalog: Catalog) -> None:

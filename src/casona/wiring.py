@@ -24,7 +24,7 @@ from casona.exchange.errors import CasonaError
 from casona.exchange.keys import Key
 from casona.exchange.zones import Zone
 from casona.home import Home
-from casona.house import House, close_nodes, describe, keep_looking, load
+from casona.house import House, close_nodes, describe, go_on_with_documents, keep_looking, load
 from casona.library.client import LibraryClient
 from casona.library.hit import Hit
 from casona.nodes import ollama, openai
@@ -115,7 +115,7 @@ async def at_work(house: House) -> AsyncIterator[App]:
             await house.engine.start()
         stack.push_async_callback(house.library.close)
         stack.push_async_callback(house.pulls.stop)
-        for work in (keep_looking(house), house.pulls.sweep()):
+        for work in (keep_looking(house), house.pulls.sweep(), go_on_with_documents(house)):
             task = asyncio.create_task(work)
             task.add_done_callback(_tell_fault)
             stack.callback(task.cancel)
