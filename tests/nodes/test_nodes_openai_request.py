@@ -210,3 +210,11 @@ def test_what_it_has_no_place_for_is_told() -> None:
 
 def test_a_plain_question_drops_nothing() -> None:
     assert warnings(NodeKind.OPENAI, turns=(HELLO,)) == []
+
+
+def test_what_stays_behind_is_told() -> None:
+    request = ChatRequest(model="m", metadata={"a": "b"}, store=False, affinity="k")
+    told = dropped(request, ROWS[NodeKind.VLLM])
+    assert told == [
+        f"{name}: this node does not know it, dropped" for name in ("metadata", "store", "prompt_cache_key")
+    ]

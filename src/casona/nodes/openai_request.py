@@ -44,6 +44,13 @@ def dropped(request: ChatRequest, row: Row) -> list[str]:
     found = [] if row.vendor_sampling else list(_vendor_sampling(request.sampling))
     if request.reasoning.budget_tokens is not None:
         found.append("reasoning.budget_tokens")
+    unsent = {
+        "metadata": request.metadata,
+        "store": request.store is not None,
+        "prompt_cache_key": request.affinity,
+        "reasoning.summary": request.reasoning.summary,
+    }
+    found += [name for name, given in unsent.items() if given]
     parts = [part for turn in request.turns for part in turn.parts]
     if any(isinstance(part, ThinkingPart) and part.redacted for part in parts):
         found.append("messages.thinking (sealed)")
